@@ -1,0 +1,3 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+"""Parts that the bundles share; nothing here knows of a bundle."""

@@ -1,0 +1,27 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+"""A cache for index tensors and masks that depend on shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+
+import torch
+
+
+def constant(build: Callable) -> Callable:
+    """Keep what `build` returns for its last 64 sets of (hashable) arguments; the result must not be changed in place."""
+
+    @lru_cache(maxsize=64)
+    def cached(*args):
+        # A tensor born in inference mode could not be used in training later.
+        with torch.inference_mode(False):
+            return build(*args)
+
+    @wraps(build)
+    def wrapper(*args):
+        # While a graph is traced the tensors are stand-ins of that trace and must not outlive it.
+        return build(*args) if torch.compiler.is_compiling() else cached(*args)
+
+    return wrapper
