@@ -10,6 +10,7 @@ What this project trains itself is in student.py and mask_decoder.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -110,8 +111,23 @@ class PublishedStudent3D(PublishedViT3D):
 
 
 class FlashAttention(Attention):
-    """The flash decoder's attention: its output projection sees the channels with the heads innermost."""
+    """The flash decoder's attention: the output projection sees the channels with the heads innermost.
 
-    def join_heads(self, x: Tensor) -> Tensor:
-        """(N, heads, T, c) -> (N, T, c * heads)."""
-        return x.permute(0, 2, 3, 1).flatten(2)
+    Queries, keys, values and results are rounded to half precision, as the weights saw them in training. What lies near
+    a rounding boundary follows the order of operations, so that it is spelled out here.
+    """
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (N, Tq, C), k and v (N, Tk, C) -> (N, Tq, C)."""
+        q, k, v = (
+            round_to_half(proj(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for proj, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+        )
+        weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(dim=-1)
+        attended = round_to_half(weights @ v)
+        return self.out_proj(attended.permute(0, 2, 3, 1).flatten(2))
+
+
+def round_to_half(x: Tensor) -> Tensor:
+    """The nearest half-precision numbers, in the dtype of ``x``."""
+    return x.half().to(x.dtype)
