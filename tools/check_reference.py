@@ -147,7 +147,7 @@ def encoder_outputs(encoder: nn.Module, reference: Reference) -> Outputs:
 
 
 def decoder_outputs(reference: Reference, attention: type[Attention]) -> Outputs:
-    """Tokens and masks after each click; a pass gets all clicks so far and the mask of the one before."""
+    """Tokens and masks after each click; a pass gets all clicks so far and the recorded mask before it."""
     config, inputs = reference.config, reference.inputs
     width, size = config["embed_dim"], (config["input_image_size"],) * 3
     grid = (config["image_embedding_size"],) * 3
@@ -178,7 +178,8 @@ def decoder_outputs(reference: Reference, attention: type[Attention]) -> Outputs
         # Several masks were asked for where several were recorded.
         multimask = reference.outputs[f"click{i}/masks"].shape[1] > 1
         masks, iou = mask_decoder(inputs["image_embedding"], image_pe, sparse, dense, multimask)
-        last = masks[:, :1]
+        # The recorded mask, not ours, goes on: every pass is judged alone, rounding does not add up over the clicks.
+        last = reference.outputs[f"click{i}/masks"][:, :1]
         for name, value in ("sparse", sparse), ("dense", dense), ("masks", masks), ("iou", iou):
             yield f"click{i}/{name}", value
 
