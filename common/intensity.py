@@ -1,0 +1,82 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Intensities: from scanner units to what the networks see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# A window in Hounsfield units wide enough for fat, soft tissue, contrast medium and the edge of bone.
+CT_WINDOW = (-250.0, 350.0)
+# Only CT stores air as about -1000; a quarter of that tells it from MR, whatever its padding value.
+CT_MINIMUM = -250.0
+SAMPLES = 1 << 20
+
+
+def intensity_bounds(volume: Tensor, window: str | Sequence[float] = "auto") -> tuple[float, float]:
+    """The lowest and highest intensity that count in a whole volume; what lies beyond is clipped.
+
+    Args:
+        volume: any shape, finite values.
+        window: ``(low, high)`` in the volume's own units; ``"ct"`` for the soft-tissue window; ``"percentile"``
+            for the 0.5 and 99.5 percentiles; ``"auto"`` for ``ct`` where the volume reaches below -250, else
+            ``percentile``.
+
+    Raises:
+        ValueError: a window of another form, or a constant volume.
+    """
+    if not isinstance(window, str):
+        if len(window) != 2 or not float(window[0]) < float(window[1]):
+            raise ValueError(f"window {list(window)}: expected [low, high] with low < high, or auto, ct, percentile")
+        return float(window[0]), float(window[1])
+    if window not in ("auto", "ct", "percentile"):
+        raise ValueError(f"window {window!r}: expected auto, ct, percentile or [low, high]")
+    values = volume.reshape(-1)
+    values = values[:: max(1, values.numel() // SAMPLES)].float()
+    if window == "auto":
+        window = "ct" if float(values.min()) < CT_MINIMUM else "percentile"
+    if window == "ct":
+        return CT_WINDOW
+    low, high = np.percentile(values.cpu().numpy(), (0.5, 99.5))
+    if low == high:
+        low, high = float(volume.min()), float(volume.max())
+    if low == high:
+        raise ValueError(f"every voxel has the value {low}: expected an image with contrast")
+    return float(low), float(high)
+
+
+def normalise(cube: Tensor, inside: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Clip to ``bounds``, then mean 0 and standard deviation 1 over the voxels inside; zero outside.
+
+    Args:
+        cube: (C, X, Y, Z).
+        inside: (X, Y, Z) bool.
+        bounds: lowest and highest intensity, see :func:`intensity_bounds`.
+    """
+    cube = cube.float().clamp(*bounds)
+    weight = inside.to(cube.dtype)
+    count = weight.sum().clamp(min=1)
+    mean = (cube * weight).sum(dim=(-3, -2, -1), keepdim=True) / count
+    centred = (cube - mean) * weight
+    deviation = (centred.square().sum(dim=(-3, -2, -1), keepdim=True) / count).sqrt()
+    return centred / deviation.clamp(min=1e-6 * (bounds[1] - bounds[0]))
+
+
+def normalise_above_zero(cube: Tensor, inside: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """SAM-Med3D's form: mean 0 and standard deviation 1 over the voxels above zero; zero outside the volume.
+
+    Args:
+        cube: (C, X, Y, Z).
+        inside: (X, Y, Z) bool.
+        bounds: not used by this form, which does not clip.
+    """
+    cube = cube.float()
+    counted = cube[..., (cube > 0).all(dim=0) & inside]
+    if counted.numel() < 2:
+        return torch.zeros_like(cube)
+    return (cube - counted.mean()) / counted.std().clamp(min=1e-6) * inside
