@@ -1,0 +1,24 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""What an image encoder hands to the decoder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Embedding(NamedTuple):
+    """The embedding of one image, computed once and used for every click on it.
+
+    Attributes:
+        features: (B, C, d, h, w).
+        image_size: voxels of the image along its three axes.
+        skips: finer feature maps, coarse to fine; empty where the encoder has none.
+    """
+
+    features: Tensor
+    image_size: tuple[int, int, int]
+    skips: tuple[Tensor, ...] = ()

@@ -1,0 +1,82 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Image encoder, prompt encoder and mask decoder joined: a cube and prompts in, masks out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .embedding import Embedding
+from .mask_decoder import MaskDecoder3D
+from .prompt_encoder import FOREGROUND, PromptEncoder3D
+
+
+class FastSAM3D(nn.Module):
+    """A promptable 3D segmentation network.
+
+    Args:
+        image_encoder: (B, 1, D, H, W) -> features (B, C, d, h, w), or an :class:`Embedding`.
+        prompt_encoder: points, boxes and masks to tokens.
+        mask_decoder: tokens and features to logits.
+        zeros_for_no_mask: show logits of 0 where there is no last mask, as SAM-Med3D's weights were trained, and not
+            the embedding learned for it.
+    """
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PromptEncoder3D,
+        mask_decoder: MaskDecoder3D,
+        zeros_for_no_mask: bool = False,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.zeros_for_no_mask = zeros_for_no_mask
+
+    def encode(self, image: Tensor) -> Embedding:
+        """(B, 1, D, H, W) normalised intensities -> what :meth:`decode` needs of it, for any number of prompts."""
+        out = self.image_encoder(image)
+        return out if isinstance(out, Embedding) else Embedding(out, tuple(image.shape[2:]))
+
+    def decode(
+        self,
+        embedding: Embedding,
+        points: Tensor,
+        labels: Tensor,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of N objects in one image, in one call.
+
+        Args:
+            embedding: of one image (or of N images, one an object).
+            points: (N, P, 3) voxel indices of the image, P may be 0.
+            labels: (N, P) 1 foreground, 0 background.
+            boxes: (N, 2, 3) low and high corner, voxel indices.
+            masks: (N, 1, 4d, 4h, 4w) logits of the last masks.
+            multimask: return the decoder's alternatives instead of its single mask.
+
+        Returns:
+            logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M).
+        """
+        grid = embedding.features.shape[2:]
+        if masks is None and self.zeros_for_no_mask:
+            masks = embedding.features.new_zeros(len(points), 1, *(4 * n for n in grid))
+        sparse, dense = self.prompt_encoder(embedding.image_size, grid, points, labels, boxes, masks)
+        code = self.prompt_encoder.pe_layer.grid(grid)
+        return self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, D, H, W) -> logits (B, 1, D, H, W) of the object at the centre: a promptless default."""
+        embedding = self.encode(image)
+        batch, size = len(image), image.shape[2:]
+        centre = (torch.tensor(size, dtype=torch.float32, device=image.device) - 1) / 2
+        labels = torch.full((batch, 1), FOREGROUND, device=image.device)
+        logits, _ = self.decode(embedding, centre.expand(batch, 1, 3), labels)
+        return F.interpolate(logits, size=size, mode="trilinear", align_corners=False)

@@ -1,0 +1,193 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""From the image's embedding and the prompts' tokens to mask logits (SAM's mask decoder in 3D)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .layers import MLP, ChannelNorm
+
+
+class Attention(nn.Module):
+    """Attention between two sets of tokens, at ``width / reduction`` channels inside."""
+
+    def __init__(self, width: int, heads: int, reduction: int = 1) -> None:
+        super().__init__()
+        inner = width // reduction
+        if inner % heads:
+            raise ValueError(f"{inner} channels cannot be divided among {heads} heads")
+        self.heads = heads
+        self.q_proj = nn.Linear(width, inner)
+        self.k_proj = nn.Linear(width, inner)
+        self.v_proj = nn.Linear(width, inner)
+        self.out_proj = nn.Linear(inner, width)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (N, Tq, C), k and v (N, Tk, C) -> (N, Tq, C)."""
+        q, k, v = (
+            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for proj, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+        )
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens attend to themselves, then to the image; an MLP; the image attends to the tokens."""
+
+    def __init__(self, width: int, heads: int, mlp_dim: int, attention: type[Attention], first: bool) -> None:
+        super().__init__()
+        self.self_attn = attention(width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.cross_attn_token_to_image = attention(width, heads, 2)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLP(width, mlp_dim, nn.ReLU)
+        self.norm3 = nn.LayerNorm(width)
+        self.norm4 = nn.LayerNorm(width)
+        self.cross_attn_image_to_token = attention(width, heads, 2)
+        self.first = first
+
+    def forward(self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (N, T, C), image (N, d*h*w, C), both with their positional codes -> both, updated."""
+        if self.first:
+            # Before anything was mixed, the tokens are their own codes.
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            q = tokens + token_code
+            tokens = tokens + self.self_attn(q, q, tokens)
+        tokens = self.norm1(tokens)
+        k = image + image_code
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, k, image))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        image = self.norm4(image + self.cross_attn_image_to_token(k, tokens + token_code, tokens))
+        return tokens, image
+
+
+class TwoWayTransformer(nn.Module):
+    """``depth`` two-way blocks and a last look of the tokens at the image."""
+
+    def __init__(self, width: int, depth: int, heads: int, mlp_dim: int, attention: type[Attention]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TwoWayBlock(width, heads, mlp_dim, attention, first=i == 0) for i in range(depth))
+        self.final_attn_token_to_image = attention(width, heads, 2)
+        self.norm_final_attn = nn.LayerNorm(width)
+
+    def forward(self, image: Tensor, image_code: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """image (N, C, d, h, w), its code (1, C, d, h, w), tokens (N, T, C) -> tokens, image (N, d*h*w, C)."""
+        image, image_code = image.flatten(2).transpose(1, 2), image_code.flatten(2).transpose(1, 2)
+        token_code = tokens
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, token_code, image_code)
+        attended = self.final_attn_token_to_image(tokens + token_code, image + image_code, image)
+        return self.norm_final_attn(tokens + attended), image
+
+
+class Head(nn.Module):
+    """``depth`` linear layers with ReLU between them."""
+
+    def __init__(self, width: int, hidden: int, out: int, depth: int = 3) -> None:
+        super().__init__()
+        sizes = [width] + [hidden] * (depth - 1) + [out]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., out)."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class MaskDecoder3D(nn.Module):
+    """SAM's mask decoder on 3D tokens; four times enlarged logits and a predicted IoU for each mask.
+
+    Args:
+        embed_dim: channels of the image's embedding and of the tokens.
+        depth, heads, mlp_dim: of the two-way transformer.
+        num_multimask_outputs: masks offered when ``multimask`` is asked for, beside the single one.
+        iou_head_depth, iou_head_hidden_dim: of the head that predicts each mask's IoU.
+        skip_channels: channels of the finer feature maps that the encoder hands over, coarse to fine, at twice and
+            four times the embedding's grid (the high-resolution features of SAM 2). Empty in the published form.
+        attention: the attention to build from.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 384,
+        depth: int = 2,
+        heads: int = 8,
+        mlp_dim: int = 2048,
+        num_multimask_outputs: int = 3,
+        iou_head_depth: int = 3,
+        iou_head_hidden_dim: int = 256,
+        skip_channels: Sequence[int] = (),
+        attention: type[Attention] = Attention,
+    ) -> None:
+        super().__init__()
+        masks = num_multimask_outputs + 1
+        self.transformer = TwoWayTransformer(embed_dim, depth, heads, mlp_dim, attention)
+        self.iou_token = nn.Embedding(1, embed_dim)
+        self.mask_tokens = nn.Embedding(masks, embed_dim)
+        half, eighth = embed_dim // 4, embed_dim // 8
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose3d(embed_dim, half, kernel_size=2, stride=2),
+            ChannelNorm(half),
+            nn.GELU(),
+            nn.ConvTranspose3d(half, eighth, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+        self.skips = nn.ModuleList(
+            nn.Conv3d(channels, out, kernel_size=1)
+            for channels, out in zip(skip_channels, (half, eighth), strict=False)
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(Head(embed_dim, embed_dim, eighth) for _ in range(masks))
+        self.iou_prediction_head = Head(embed_dim, iou_head_hidden_dim, masks, iou_head_depth)
+
+    def forward(
+        self,
+        features: Tensor,
+        image_code: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        multimask: bool = False,
+        skips: Sequence[Tensor] = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of N objects in one image.
+
+        Args:
+            features: (1, C, d, h, w), or (N, C, d, h, w) where each object has its own image.
+            image_code: (1, C, d, h, w).
+            sparse: (N, T, C).
+            dense: (N, C, d, h, w).
+            multimask: return the alternatives instead of the single mask.
+            skips: finer feature maps of the image, coarse to fine, see ``skip_channels``.
+
+        Returns:
+            logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M); M = 1, or ``num_multimask_outputs``.
+        """
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+        tokens, image = self.transformer(features + dense, image_code, tokens)
+        image = image.transpose(1, 2).unflatten(2, features.shape[2:])
+        fine = self._enlarge(image, skips)
+        wanted = slice(1, None) if multimask else slice(0, 1)
+        heads = list(self.output_hypernetworks_mlps)[wanted]
+        # The first token is for the IoU, the following ones for the masks in order.
+        mask_tokens = tokens[:, 1 : 1 + len(self.output_hypernetworks_mlps)][:, wanted]
+        weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(heads)], dim=1)
+        logits = torch.einsum("nmc,nc...->nm...", weights, fine)
+        return logits, self.iou_prediction_head(tokens[:, 0])[:, wanted]
+
+    def _enlarge(self, image: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        up1, norm, act1, up2, act2 = self.output_upscaling
+        x = up1(image)
+        if self.skips:
+            x = x + self.skips[0](skips[0])
+        x = up2(act1(norm(x)))
+        if self.skips:
+            x = x + self.skips[1](skips[1])
+        return act2(x)
