@@ -1,0 +1,62 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The images and prompts of a configuration as the items of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.data import Dataset
+
+
+def list_cases(image: str | Sequence[str | Mapping[str, Any]] | None, **prompts: Any) -> list[dict[str, Any]]:
+    """One item for each image.
+
+    Args:
+        image: a path, or a list of paths that all get the same prompts, or of dictionaries with ``image`` and
+            prompts of its own.
+        prompts: see :func:`.common.prompts.read_prompts`.
+
+    Raises:
+        ValueError: no image, or two whose results would have the same name.
+    """
+    if not image:
+        raise ValueError("no image was given: expected --image FILE, a NIfTI, NRRD or MetaImage file or DICOM folder")
+    images = [image] if isinstance(image, (str, Path)) else list(image)
+    cases = [{**prompts, **i} if isinstance(i, Mapping) else {**prompts, "image": str(i)} for i in images]
+    without = [c for c in cases if not c.get("image")]
+    if without:
+        raise ValueError(f"{without[0]}: expected a dictionary with the key image")
+    names = [case_name(c["image"]) for c in cases]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"several images are named {', '.join(twice)}: their masks would overwrite each other")
+    return cases
+
+
+def case_name(path: str) -> str:
+    """The name of an image file or DICOM folder without its extension."""
+    name = Path(path).name
+    for extension in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"):
+        if name.lower().endswith(extension):
+            return name[: -len(extension)]
+    return name
+
+
+class CaseDataset(Dataset):
+    """A ``Dataset`` of images alone, whose meta carries the prompts: these could not be collated.
+
+    It raises a transform's own error, not the wrapper that names the transform only.
+    """
+
+    def _transform(self, index: int) -> dict[str, Any]:
+        try:
+            return {"image": super()._transform(index)["image"]}
+        except RuntimeError as error:
+            cause: BaseException = error
+            while str(cause).startswith("applying transform") and cause.__cause__ is not None:
+                cause = cause.__cause__
+            raise cause from None

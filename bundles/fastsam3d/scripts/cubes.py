@@ -1,0 +1,77 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Which cube of the volume the network is shown: its place from the first prompt, its spacing from the object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .common.geometry import Grid, cube_around
+
+# The object may reach this share of the half side of its cube: the rest is the context that the network needs.
+FILL = 0.8
+# Spacings are steps of sqrt(2) from the default one, so that similar masks lead to the same cube (and embedding).
+STEP = math.sqrt(2.0)
+
+
+def step_up(spacing: float, default: float) -> float:
+    """The smallest step that is at least ``spacing``."""
+    steps = math.log(max(spacing, 1e-6) / default) / math.log(STEP)
+    return default * STEP ** math.ceil(steps - 1e-6)
+
+
+def finest_spacing(image: Grid, default: float) -> float:
+    """The step below which the image holds no more detail, never above the default."""
+    return min(default, step_up(float(image.spacing.min()), default))
+
+
+def whole_spacing(image: Grid, size: int, default: float) -> float:
+    """The step at which a cube centred anywhere in the image covers all of it."""
+    corners = image.corners_mm()
+    return step_up(2 * float((corners.max(axis=0) - corners.min(axis=0)).max()) / size, default)
+
+
+def spacing_for(points_mm: np.ndarray, center_mm: np.ndarray, size: int, default: float) -> float:
+    """The smallest step at which a cube around ``center_mm`` shows all of ``points_mm`` (N, 3) with context."""
+    radius = float(np.abs(points_mm - center_mm).max())
+    return step_up(radius / (FILL * size / 2), default)
+
+
+def box_corners_mm(box: Sequence[Sequence[float]], image: Grid) -> np.ndarray:
+    """(8, 3) mm: the corners of a box given by its lowest and highest voxel, both inside it."""
+    low, high = np.array(box[0]) - 0.5, np.array(box[1]) + 0.5
+    return image.to_mm(np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, 8).T)
+
+
+def extent_mm(mask: Tensor, grid: Grid) -> np.ndarray:
+    """(8, 3) mm: the corners of the box around the true voxels (at least one) of ``mask`` (X, Y, Z)."""
+    # Reduced over the two other axes: a list of all true voxels could be larger than the volume.
+    bounds = [torch.nonzero(mask.amax(dim=axes)).flatten() for axes in ((1, 2), (0, 2), (0, 1))]
+    start, stop = [int(b[0]) for b in bounds], [int(b[-1]) + 1 for b in bounds]
+    return grid.crop(start, stop).corners_mm()
+
+
+def touches_border(mask: Tensor, inside: Tensor) -> bool:
+    """Whether ``mask`` reaches a face of its cube beyond which the image goes on.
+
+    Args:
+        mask: (X, Y, Z) bool.
+        inside: (X, Y, Z) bool, where the image is.
+    """
+    reached = mask & inside
+    return any(bool(reached.select(axis, index).any()) for axis in range(3) for index in (0, -1))
+
+
+def coarser(cube: Grid, image: Grid, default: float) -> Grid | None:
+    """The next cube around the same centre, twice as wide; None where the last one showed the whole image."""
+    size, spacing = cube.shape[0], float(cube.spacing[0])
+    whole = whole_spacing(image, size, default)
+    if spacing >= whole * (1 - 1e-6):
+        return None
+    return cube_around(cube.to_mm((np.asarray(cube.shape) - 1) / 2), min(2 * spacing, whole), size)

@@ -1,0 +1,180 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""From a volume that carries its prompts to a label map on the same grid."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from . import cubes
+from .common.geometry import Grid, cube_around, resample
+from .common.intensity import intensity_bounds, normalise, normalise_above_zero
+from .decoding import decode_clicks
+from .embedding_cache import EmbeddingCache
+from .label_map import label_map
+from .scene import Scene, unpack
+from .summary import summarise
+from .targets import Target, View, cube_prompt, place, share_cubes
+
+NORMALISATIONS = {"clipped": normalise, "above_zero": normalise_above_zero}
+
+
+class ClickInferer(Inferer):
+    """Segments every object that the prompts in ``image.meta`` name.
+
+    The network sees a cube around the first prompt. Where the mask turns out much smaller than the cube a finer one
+    follows; where it reaches the cube's border, coarser ones cover the rest. Embeddings of the last cubes are kept.
+
+    Args:
+        cube_size: voxels a side of the cube.
+        spacing: mm between its voxels unless the object asks for others.
+        window: intensities that count, see :func:`.common.intensity.intensity_bounds`.
+        normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
+        amp: compute in bfloat16 on CPU, float16 on GPU.
+        cache_size: cubes whose embedding is kept.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        cube_size: int = 128,
+        spacing: float = 1.5,
+        window: str | list[float] = "auto",
+        normalisation: str = "clipped",
+        amp: bool = False,
+        cache_size: int = 4,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        if normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation {normalisation!r}: expected {' or '.join(NORMALISATIONS)}")
+        if cube_size < 1 or not spacing > 0:
+            raise ValueError(f"cube_size {cube_size} and spacing {spacing}: expected positive numbers")
+        self.cube_size = cube_size
+        self.spacing = spacing
+        self.window = window
+        self.normalise = NORMALISATIONS[normalisation]
+        self.amp = amp
+        self.cache = EmbeddingCache(cache_size)
+        self.progress = progress
+
+    @torch.no_grad()
+    def __call__(self, inputs: MetaTensor, network: nn.Module, *args: Any, **kwargs: Any) -> MetaTensor:
+        """Label map of the objects, on the grid of the input.
+
+        Args:
+            inputs: (1, 1, X, Y, Z) with ``affine``, ``prompts`` and maybe ``prompt_masks`` in its meta.
+            network: offers ``encode`` and ``decode``, see :class:`.networks.fastsam3d.FastSAM3D`.
+
+        Returns:
+            (1, 1, X, Y, Z) uint8 or uint16: 0 background, then the objects in the order of the prompts. Its meta
+            holds ``summary``, JSON: what was segmented, how large, in which cubes, in which time.
+
+        Raises:
+            ValueError: no prompts in the meta, more than one image, a scribble without foreground.
+        """
+        scene = unpack(inputs)
+        look = _Look(self, scene, network)
+        takes_boxes = network.prompt_encoder.takes_boxes
+        targets = [place(scene, p, self.cube_size, self.spacing, takes_boxes) for p in scene.prompts]
+        with tqdm(total=len(targets), desc="segmenting", unit="object", disable=not self.progress) as bar:
+            for group in share_cubes(targets, self.cube_size):
+                look(cube_around(group[0].center_mm, group[0].spacing, self.cube_size), group, "first prompt")
+                for target in group:
+                    self._refine(scene.grid, target, look)
+                    bar.update()
+        labels = label_map(targets, scene.grid, scene.image.device)
+        summary = {**summarise(scene, targets, labels), **look.summary()}
+        result = MetaTensor(labels[None, None], meta=dict(inputs.meta))
+        result.is_batch = inputs.is_batch
+        # A collated batch is taken apart again later: whatever lies in its meta needs a place for the batch.
+        result.meta["summary"] = [json.dumps(summary)] if inputs.is_batch else json.dumps(summary)
+        return result
+
+    def _refine(self, image: Grid, target: Target, look: _Look) -> None:
+        """Coarser cubes until the mask ends inside, or one finer cube for a small object."""
+        first = target.views[0]
+        while cubes.touches_border(target.views[-1].mask, target.views[-1].inside):
+            cube = cubes.coarser(target.views[-1].cube, image, self.spacing)
+            if cube is None:
+                return
+            look(cube, [target], "the mask reached the border of the cube")
+        if len(target.views) > 1 or not bool(first.mask.any()):
+            return
+        center = first.cube.to_mm((np.array(first.cube.shape) - 1) / 2)
+        spacing = cubes.spacing_for(cubes.extent_mm(first.mask, first.grid), center, self.cube_size, self.spacing)
+        spacing = max(spacing, cubes.finest_spacing(image, self.spacing))
+        # Less than twice as fine shows too little more to be worth another encoding.
+        if spacing <= first.cube.spacing[0] / 2 * (1 + 1e-6):
+            look(cube_around(center, spacing, self.cube_size), [target], "the mask is small")
+            target.views.reverse()
+
+
+class _Look:
+    """Shows cubes of one scene to the network, and keeps the time."""
+
+    def __init__(self, config: ClickInferer, scene: Scene, network: nn.Module) -> None:
+        self.config = config
+        self.scene = scene
+        self.network = network
+        self.bounds = intensity_bounds(scene.image, config.window)
+        self.seconds = {"encode": 0.0, "decode": 0.0}
+        self.encoded = self.reused = 0
+
+    def __call__(self, cube: Grid, targets: list[Target], why: str) -> None:
+        """Decode the targets in ``cube``; each gets a view more."""
+        values, inside = resample(self.scene.image, self.scene.grid, cube)
+        values = self.config.normalise(values, inside, self.bounds)[None]
+        device = values.device.type
+        half = torch.bfloat16 if device == "cpu" else torch.float16
+        with torch.autocast(device, dtype=half, enabled=self.config.amp):
+            start = self._now()
+            encode = lambda: self.network.encode(values)  # noqa: E731
+            embedding, known = self.config.cache.get(values, self.network, f"amp={self.config.amp}", encode)
+            self.encoded, self.reused = self.encoded + (not known), self.reused + known
+            encoded = self._now()
+            low = _low_grid(cube, [4 * n for n in embedding.features.shape[2:]])
+            takes_boxes = self.network.prompt_encoder.takes_boxes
+            prompts = [cube_prompt(self.scene, t, cube, low, takes_boxes) for t in targets]
+            results = decode_clicks(self.network, embedding, prompts)
+            self.seconds["encode"] += encoded - start
+            self.seconds["decode"] += self._now() - encoded
+        inside = F.adaptive_max_pool3d(inside[None].float(), low.shape)[0] > 0
+        for target, (logits, score) in zip(targets, results, strict=True):
+            target.views.append(View(cube, low, logits, inside, score, why))
+
+    def summary(self) -> dict[str, Any]:
+        """Time and the choices that hold for the whole scene."""
+        return {
+            "intensity_bounds": [round(b, 4) for b in self.bounds],
+            "embeddings": {"computed": self.encoded, "reused": self.reused},
+            "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
+        }
+
+    def _now(self) -> float:
+        if self.scene.image.is_cuda:
+            torch.cuda.synchronize(self.scene.image.device)
+        return time.perf_counter()
+
+
+def _low_grid(cube: Grid, shape: list[int]) -> Grid:
+    """The cells of the decoder's logits over the same space as ``cube``."""
+    factors = np.array(cube.shape) / np.array(shape)
+    affine = cube.affine.copy()
+    affine[:3, :3] = affine[:3, :3] * factors
+    affine[:3, 3] = cube.to_mm((factors - 1) / 2)
+    return Grid(affine, tuple(shape))

@@ -1,0 +1,59 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The views of the objects, brought onto the image's own grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .common.geometry import Grid, overlap, resample
+from .decoding import LARGEST_LOGIT
+from .targets import Target, View
+
+
+def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tensor:
+    """(X, Y, Z) uint8, or uint16 for more than 255 objects: 0, and 1, 2, ... in the order of the targets.
+
+    Where objects overlap the one with the larger logit wins.
+    """
+    labels = torch.zeros(image.shape, dtype=torch.uint8 if len(targets) < 256 else torch.int32, device=device)
+    # A single object competes with nobody: no second volume is needed to tell who won.
+    best = torch.zeros(image.shape, device=device) if len(targets) > 1 else None
+    for value, target in enumerate(targets, start=1):
+        views = [v for v in target.views if bool(v.mask.any())]
+        if not views:
+            continue
+        box, region = _region(views, image)
+        logits = _merge(target.views, region, device)
+        won = logits > (0 if best is None else best[box])
+        labels[box][won] = value
+        if best is not None:
+            best[box][won] = logits[won]
+    return labels if labels.dtype == torch.uint8 else labels.to(torch.uint16)
+
+
+def _region(views: list[View], image: Grid) -> tuple[tuple[slice, ...], Grid]:
+    """The box of image voxels outside of which no view is positive."""
+    bounds = [overlap(image, _positive_part(v)) for v in views]
+    start, stop = np.min([b[0] for b in bounds], axis=0), np.max([b[1] for b in bounds], axis=0)
+    return tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)), image.crop(start, stop)
+
+
+def _positive_part(view: View) -> Grid:
+    """The cells around a positive one: between two cells the logits are interpolated."""
+    cells = torch.nonzero(view.mask)
+    start = (cells.min(dim=0).values - 1).tolist()
+    stop = (cells.max(dim=0).values + 2).tolist()
+    return view.grid.crop(start, stop)
+
+
+def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:
+    """(X, Y, Z) logits on ``region``: each view overwrites what coarser ones said of its cube."""
+    logits = torch.full(region.shape, -LARGEST_LOGIT, device=device)
+    for view in reversed(views):
+        values, inside = resample(view.logits, view.grid, region)
+        logits = torch.where(inside, values[0], logits)
+    return logits

@@ -1,0 +1,59 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""What was segmented, how large it is and how it was found, for people and clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .scene import Scene
+from .targets import Target, View
+
+
+def summarise(scene: Scene, targets: list[Target], labels: Tensor) -> dict[str, Any]:
+    """A dictionary of plain JSON types; ``labels`` is the (X, Y, Z) label map of the targets."""
+    voxel_ml = abs(float(np.linalg.det(scene.grid.affine[:3, :3]))) / 1000
+    voxels = torch.bincount(labels.flatten().int(), minlength=len(targets) + 1).tolist()
+    return {
+        "label_names": {str(i): t.prompt.name for i, t in enumerate(targets, start=1)},
+        "objects": [_describe(i, t, voxels[i], voxels[i] * voxel_ml) for i, t in enumerate(targets, start=1)],
+        "notes": scene.notes,
+    }
+
+
+def _describe(value: int, target: Target, voxels: int, volume_ml: float) -> dict[str, Any]:
+    notes = list(target.notes)
+    if not voxels:
+        found = any(bool(v.mask.any()) for v in target.views)
+        notes.append("other objects cover all of it" if found else "the network found nothing at these prompts")
+    prompt = target.prompt
+    return {
+        "name": prompt.name,
+        "label": value,
+        "voxels": voxels,
+        "volume_ml": round(volume_ml, 4),
+        "predicted_iou": round(min(1.0, max(0.0, target.views[0].score)), 4),
+        "prompts": {
+            "points": [list(p) for p in prompt.points],
+            "point_labels": list(prompt.labels),
+            "box": prompt.box,
+            "scribble": prompt.scribble,
+            "previous_mask": prompt.previous_mask,
+        },
+        "cubes": [_describe_cube(v) for v in target.views],
+        "notes": notes,
+    }
+
+
+def _describe_cube(view: View) -> dict[str, Any]:
+    center = view.cube.to_mm((np.array(view.cube.shape) - 1) / 2)
+    return {
+        "spacing_mm": round(float(view.cube.spacing[0]), 4),
+        "center_mm": [round(float(x), 2) for x in center],
+        "why": view.why,
+    }

@@ -1,0 +1,161 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""One object on its way from prompts to a mask: where it is looked for, and what each cube showed of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import cubes
+from .common.geometry import Grid, resample
+from .common.prompts import ObjectPrompt
+from .decoding import LARGEST_LOGIT, CubePrompt
+from .scene import Scene
+from .scribbles import scribble_points
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class View:
+    """What the network saw of an object in one cube.
+
+    Attributes:
+        cube: the voxels that the encoder was given.
+        grid: the cells of the logits, over the same space.
+        logits: (1, *grid.shape).
+        inside: (*grid.shape) bool, where the image is.
+        score: predicted IoU.
+        why: the reason for which this cube was looked at.
+    """
+
+    cube: Grid
+    grid: Grid
+    logits: Tensor
+    inside: Tensor
+    score: float
+    why: str
+
+    @property
+    def mask(self) -> Tensor:
+        """(*grid.shape) bool."""
+        return self.logits[0] > 0
+
+
+@dataclass
+class Target:
+    """An object, its first cube, and the views of it so far, the finest first and the coarsest last."""
+
+    prompt: ObjectPrompt
+    center_mm: np.ndarray
+    spacing: float
+    views: list[View] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, takes_boxes: bool) -> Target:
+    """Decide where a prompt's first cube lies.
+
+    A box or a last mask tells the object's size, and its cube is as fine as they allow; clicks alone get the default
+    spacing, or the coarser one that shows them all.
+
+    Args:
+        scene: the volume.
+        prompt: of one object.
+        cube_size: voxels a side.
+        default: mm between the cube's voxels where nothing else is known.
+        takes_boxes: whether the network's weights know boxes; a box becomes a click at its centre otherwise.
+
+    Raises:
+        ValueError: a scribble without foreground.
+    """
+    notes = []
+    if prompt.scribble:
+        prompt = prompt.with_points(*scribble_points(scene.masks[prompt.scribble], scene.grid))
+        if not prompt.foreground:
+            raise ValueError(f"{prompt.scribble}: no voxel is 1; expected 1 on the object, 2 on the background")
+    extents = []
+    if prompt.box:
+        extents.append(cubes.box_corners_mm(prompt.box, scene.grid))
+    if prompt.previous_mask:
+        extents.append(cubes.extent_mm(scene.masks[prompt.previous_mask] > 0, scene.grid))
+    clicks = scene.grid.to_mm(np.array(prompt.foreground).reshape(-1, 3))
+    if extents:
+        shown = np.concatenate([*extents, clicks])
+        center = (shown.min(axis=0) + shown.max(axis=0)) / 2
+        spacing = cubes.spacing_for(shown, center, cube_size, default)
+        spacing = max(spacing, cubes.finest_spacing(scene.grid, default))
+    else:
+        center = clicks[0]
+        spacing = max(default, cubes.spacing_for(clicks, center, cube_size, default))
+    if prompt.box and not takes_boxes:
+        prompt = prompt.with_points([np.mean(np.array(prompt.box), axis=0)], [1])
+        notes.append("these weights know no boxes: the box was taken as a click at its centre")
+        logger.warning("%s: %s", prompt.name, notes[-1])
+    return Target(prompt, center, spacing, notes=notes)
+
+
+def share_cubes(targets: list[Target], cube_size: int) -> list[list[Target]]:
+    """Objects in groups that are looked at in the cube of the group's first: of one spacing, in its inner half."""
+    groups: list[list[Target]] = []
+    for target in targets:
+        for group in groups:
+            reach = cube_size * group[0].spacing / 4
+            near = np.abs(target.center_mm - group[0].center_mm).max() <= reach
+            if near and target.spacing == group[0].spacing:
+                group.append(target)
+                break
+        else:
+            groups.append([target])
+    return groups
+
+
+def cube_prompt(scene: Scene, target: Target, cube: Grid, low: Grid, takes_boxes: bool) -> CubePrompt:
+    """The target's prompts in a cube whose logits lie on ``low``; points outside it are left to other cubes."""
+    prompt = target.prompt
+    points = cube.to_voxels(scene.grid.to_mm(np.array(prompt.points).reshape(-1, 3)))
+    labels = np.array(prompt.labels, dtype=np.int64)
+    within = ((points > -0.5) & (points < np.array(cube.shape) - 0.5)).all(axis=1)
+    points, labels = points[within], labels[within]
+    if (labels == 1).any():
+        # The network was never shown a background click first.
+        order = np.argsort(np.arange(len(labels)) != np.argmax(labels == 1), kind="stable")
+        points, labels = points[order], labels[order]
+    box = None
+    if prompt.box and takes_boxes:
+        corners = cube.to_voxels(cubes.box_corners_mm(prompt.box, scene.grid))
+        box = np.clip([corners.min(axis=0), corners.max(axis=0)], -0.5, np.array(cube.shape) - 0.5)
+        box = torch.as_tensor(box, dtype=torch.float32, device=scene.image.device)
+    mask = _last_logits(scene, target, low)
+    return CubePrompt(
+        torch.as_tensor(points, dtype=torch.float32, device=scene.image.device),
+        torch.as_tensor(labels, device=scene.image.device),
+        box,
+        mask,
+        # A mask sums up what all the clicks said; without one they are replayed as they came.
+        at_once=1 if mask is None else len(points),
+    )
+
+
+def _last_logits(scene: Scene, target: Target, low: Grid) -> Tensor | None:
+    """(1, *low.shape): the newest view's logits, or else the user's masks."""
+    if target.views:
+        view = target.views[-1]
+        logits, inside = resample(view.logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT), view.grid, low)
+        return torch.where(inside, logits, -LARGEST_LOGIT)
+    logits = None
+    if target.prompt.previous_mask:
+        mask = (scene.masks[target.prompt.previous_mask] > 0).float()
+        logits = (2 * resample(mask[None], scene.grid, low)[0] - 1) * LARGEST_LOGIT
+    if target.prompt.scribble:
+        strokes = scene.masks[target.prompt.scribble]
+        drawn, _ = resample(torch.stack([strokes == 1, strokes == 2]).float(), scene.grid, low)
+        stroke = (drawn[:1] - drawn[1:]) * LARGEST_LOGIT
+        logits = stroke if logits is None else torch.where(stroke != 0, stroke, logits)
+    return logits

@@ -1,0 +1,76 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Weights from a file, checked against the network before anything is computed with them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.handlers import CheckpointLoader
+from torch import nn
+
+
+class WeightsLoader(CheckpointLoader):
+    """MONAI's ``CheckpointLoader`` for one network, that says which weights do not fit it."""
+
+    def __init__(self, load_path: str, network: nn.Module, map_location: Any = "cpu") -> None:
+        super().__init__(load_path, {"model": network}, map_location=map_location)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load, when the engine starts.
+
+        Raises:
+            ValueError: missing or unreadable file, or weights of another architecture.
+        """
+        load_weights(self.load_dict["model"], self.load_path)
+        self.logger.info("weights of %s loaded", self.load_path)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a plain state dict, or one under the key ``model``, every tensor of which has to fit.
+
+    Raises:
+        ValueError: missing or unreadable file, or weights of another architecture.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file; expected the network's weights, a state dict saved with torch.save")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: cannot be read as weights ({reason[:200]}); expected a plain state dict") from error
+    state = state.get("model", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise ValueError(
+            f"{path}: holds {type(state).__name__} and not names with tensors; expected a plain state dict"
+        )
+    expected = network.state_dict()
+    missing = [k for k in expected if k not in state]
+    unknown = [k for k in state if k not in expected]
+    other = [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in state and state[k].shape != v.shape
+    ]
+    problems = [
+        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+        for what, found in (("missing", missing), ("unknown", unknown), ("of another size", other))
+        if found
+    ]
+    if problems:
+        raise ValueError(
+            f"{path}: weights of another architecture: {'; '.join(problems)}; expected the {len(expected)} tensors of "
+            f"network_def: give the configuration that these weights were trained with, or other weights"
+        )
+    network.load_state_dict(state)
+
+
+def describe_weights(path: str | Path) -> dict[str, str]:
+    """The file's name and the first 16 digits of its SHA-256, which tell one version of weights from another."""
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return {"file": Path(path).name, "sha256": digest[:16]}

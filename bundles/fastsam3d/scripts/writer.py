@@ -1,0 +1,147 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The label map, its description and its picture, as files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.transforms import SaveImaged
+
+from .cases import case_name
+from .common.geometry import Grid
+from .common.preview import save_preview
+from .weights import describe_weights
+
+NIFTI = (".nii", ".nii.gz")
+EXTENSIONS = (*NIFTI, ".nrrd", ".mha")
+
+
+class SaveSegmentationd(SaveImaged):
+    """Writes ``NAME_POSTFIX`` with the extension of the label map, ``.json`` and ``.png`` for each image.
+
+    A NIfTI mask of a NIfTI image has the very header of the image: shape, affine, codes and units. Every file appears
+    whole or not at all. (A ``SaveImaged``, so that servers that write results themselves leave it out.)
+
+    Args:
+        keys: of the label map, with ``data["result"]`` from ``Summarised``.
+        image_key: of the image, for the preview.
+        output_dir: made where it does not exist.
+        output_postfix: added to the image's name.
+        output_ext: ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
+        separate_folder: a folder for each image.
+        preview: write the picture.
+        weights: the file that is named, with its hash, in the description.
+        version: of the bundle.
+
+    Raises:
+        ValueError: an extension of another kind, or a folder that cannot be written to.
+    """
+
+    def __init__(
+        self,
+        keys: str = "pred",
+        image_key: str = "image",
+        output_dir: str = "./output",
+        output_postfix: str = "seg",
+        output_ext: str = ".nii.gz",
+        separate_folder: bool = False,
+        preview: bool = True,
+        weights: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        super().__init__(keys, output_dir=output_dir, output_ext=output_ext, resample=False, print_log=False)
+        if output_ext not in EXTENSIONS:
+            raise ValueError(f"output_ext {output_ext!r}: expected one of {', '.join(EXTENSIONS)}")
+        self.image_key = image_key
+        self.output_dir = Path(output_dir).expanduser()
+        self.postfix = output_postfix
+        self.extension = output_ext
+        self.separate_folder = separate_folder
+        self.preview = preview
+        self.weights = weights
+        self.version = version
+        check_writable(self.output_dir)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            labels, source = d[key], str(d[self.image_key].meta["filename_or_obj"])
+            name = case_name(source)
+            folder = self.output_dir / name if self.separate_folder else self.output_dir
+            folder.mkdir(parents=True, exist_ok=True)
+            stem = f"{name}_{self.postfix}" if self.postfix else name
+            if (folder / (stem + self.extension)).resolve() == Path(source).resolve():
+                raise ValueError(f"{source}: the mask would overwrite the image; expected an output_postfix")
+            weights = describe_weights(self.weights) if self.weights else None
+            result = {"image": source, **d["result"], "weights": weights, "bundle_version": self.version}
+            result["mask"] = stem + self.extension
+            # Written elsewhere on the same disk first: a run that fails half-way leaves no half a result.
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".writing_") as temporary:
+                side = Path(temporary)
+                self._write_mask(side / stem, labels, source)
+                (side / f"{stem}.json").write_text(json.dumps(result, indent=2))
+                if self.preview:
+                    self._write_preview(side / f"{stem}.png", d[self.image_key], labels, result)
+                for file in sorted(side.iterdir()):
+                    os.replace(file, folder / file.name)
+            d["saved_to"] = str(folder / result["mask"])
+        return d
+
+    def _write_mask(self, stem: Path, labels: Any, source: str) -> None:
+        if self.extension not in NIFTI or not source.lower().endswith(NIFTI):
+            saver = self.saver
+            saver.init_kwargs["output_dtype"] = np.uint8 if labels.dtype == torch.uint8 else np.uint16
+            saver.data_kwargs["squeeze_end_dims"] = False
+            saver(labels, filename=str(stem))
+            return
+        values = labels.as_tensor()[0].cpu().numpy()
+        original = nib.load(source)
+        header = original.header.copy()
+        header.set_data_dtype(values.dtype)
+        header.set_slope_inter(1, 0)
+        header["cal_min"] = header["cal_max"] = 0
+        header["descrip"] = b""
+        mask = nib.Nifti1Image(values.reshape(original.shape), None, header)
+        nib.save(mask, f"{stem}{self.extension}")
+
+    def _write_preview(self, path: Path, image: Any, labels: Any, result: dict[str, Any]) -> None:
+        objects = result["objects"]
+        clicks = [(p, v) for o in objects for p, v in zip(*_clicks(o), strict=True)]
+        values = labels.as_tensor()[0].cpu().numpy()
+        grid = Grid(np.asarray(labels.meta["affine"], dtype=np.float64), values.shape)
+        if clicks:
+            voxel = clicks[0][0]
+        elif values.any():
+            voxel = [float(np.median(axis)) for axis in np.nonzero(values)]
+        else:
+            voxel = [(n - 1) / 2 for n in grid.shape]
+        names = [f"{o['name']} ({o['volume_ml']:.1f} mL)" for o in objects]
+        window = tuple(result["intensity_bounds"])
+        save_preview(path, image.as_tensor()[0].cpu().numpy(), values, grid, window, names, clicks, voxel)
+
+
+def _clicks(described: dict[str, Any]) -> tuple[list, list]:
+    return described["prompts"]["points"], described["prompts"]["point_labels"]
+
+
+def check_writable(folder: Path) -> None:
+    """Raise a ValueError now for a folder that could not be written to after minutes of work."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ValueError(
+            f"output_dir {folder}: {existing} is a file; expected a folder, or a path where one can be made"
+        )
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"output_dir {folder}: {existing} is not writable; expected a folder that you may write to")
