@@ -133,7 +133,7 @@ class _Look:
         self.network = network
         self.bounds = intensity_bounds(scene.image, config.window)
         self.seconds = {"encode": 0.0, "decode": 0.0}
-        self.encoded = self.reused = 0
+        self.encoded = self.reused = self.decoded = 0
 
     def __call__(self, cube: Grid, targets: list[Target], why: str) -> None:
         """Decode the targets in ``cube``; each gets a view more."""
@@ -153,6 +153,7 @@ class _Look:
             results = decode_clicks(self.network, embedding, prompts)
             self.seconds["encode"] += encoded - start
             self.seconds["decode"] += self._now() - encoded
+            self.decoded += max(p.steps for p in prompts)
         inside = F.adaptive_max_pool3d(inside[None].float(), low.shape)[0] > 0
         for target, (logits, score) in zip(targets, results, strict=True):
             target.views.append(View(cube, low, logits, inside, score, why))
@@ -162,6 +163,7 @@ class _Look:
         return {
             "intensity_bounds": [round(b, 4) for b in self.bounds],
             "embeddings": {"computed": self.encoded, "reused": self.reused},
+            "decoder_calls": self.decoded,
             "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
         }
 
