@@ -9,12 +9,11 @@ centre of its voxel; a grid covers half a voxel more on each side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from monai.networks.layers import AffineTransform
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -102,13 +101,14 @@ def resample(volume: Tensor, source: Grid, target: Grid, mode: str = "bilinear")
     fine = source
     if mode == "bilinear":
         volume, source = _average(volume, source, target)
-    sample = AffineTransform(normalized=False, mode=mode, padding_mode="border", align_corners=True)
     step = max(1, SLAB_VOXELS // (target.shape[1] * target.shape[2]))
     for first in range(0, target.shape[0], step):
         last = min(first + step, target.shape[0])
         slab = target.crop((first, 0, 0), (last, *target.shape[1:]))
-        theta = np.linalg.inv(source.affine) @ slab.affine
-        values[:, first:last] = sample(volume[None], torch.as_tensor(theta, dtype=torch.float32), slab.shape)[0]
+        places = _places(source, slab, volume.device, dtype)
+        values[:, first:last] = F.grid_sample(
+            volume[None], places[None], mode=mode, padding_mode="border", align_corners=True
+        )[0]
         inside[first:last] = _inside(fine, slab, volume.device)
     return values, inside
 
@@ -129,14 +129,32 @@ def _average(volume: Tensor, source: Grid, target: Grid) -> tuple[Tensor, Grid]:
     return volume, Grid(affine, tuple(volume.shape[1:]))
 
 
-def _inside(source: Grid, target: Grid, device: torch.device) -> Tensor:
-    """(*target.shape) bool: the voxel's centre lies in the source, half a voxel around its border included."""
+def _positions(source: Grid, target: Grid, device: torch.device) -> Iterator[Tensor]:
+    """For each axis of ``source``: the index along it of every voxel of ``target``."""
     theta = np.linalg.inv(source.affine) @ target.affine
-    inside = torch.ones((), dtype=torch.bool, device=device)
     for axis in range(3):
         position = torch.as_tensor(theta[axis, 3], device=device, dtype=torch.float32)
         for k in range(3):
             steps = torch.arange(target.shape[k], device=device, dtype=torch.float32) * float(theta[axis, k])
             position = position + steps.view([-1 if k == i else 1 for i in range(3)])
-        inside = inside & (position > -0.5 - 1e-3) & (position < source.shape[axis] - 0.5 + 1e-3)
+        yield position
+
+
+def _places(source: Grid, target: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(*target.shape, 3): the positions as ``grid_sample`` wants them, -1 and 1 on the outer voxels, last axis first.
+
+    Not by ``affine_grid``, which is half a voxel off along an axis on which the target has a single voxel.
+    """
+    scaled = [
+        2 * position / max(1, n - 1) - 1
+        for position, n in zip(_positions(source, target, device), source.shape, strict=True)
+    ]
+    return torch.stack(scaled[::-1], dim=-1).to(dtype)
+
+
+def _inside(source: Grid, target: Grid, device: torch.device) -> Tensor:
+    """(*target.shape) bool: the voxel's centre lies in the source, half a voxel around its border included."""
+    inside = torch.ones((), dtype=torch.bool, device=device)
+    for position, n in zip(_positions(source, target, device), source.shape, strict=True):
+        inside = inside & (position > -0.5 - 1e-3) & (position < n - 0.5 + 1e-3)
     return inside
