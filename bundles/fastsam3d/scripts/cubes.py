@@ -31,12 +31,6 @@ def finest_spacing(image: Grid, default: float) -> float:
     return min(default, step_up(float(image.spacing.min()), default))
 
 
-def whole_spacing(image: Grid, size: int, default: float) -> float:
-    """The step at which a cube centred anywhere in the image covers all of it."""
-    corners = image.corners_mm()
-    return step_up(2 * float((corners.max(axis=0) - corners.min(axis=0)).max()) / size, default)
-
-
 def spacing_for(points_mm: np.ndarray, center_mm: np.ndarray, size: int, default: float) -> float:
     """The smallest step at which a cube around ``center_mm`` shows all of ``points_mm`` (N, 3) with context."""
     radius = float(np.abs(points_mm - center_mm).max())
@@ -68,10 +62,20 @@ def touches_border(mask: Tensor, inside: Tensor) -> bool:
     return any(bool(reached.select(axis, index).any()) for axis in range(3) for index in (0, -1))
 
 
-def coarser(cube: Grid, image: Grid, default: float) -> Grid | None:
-    """The next cube around the same centre, twice as wide; None where the last one showed the whole image."""
+def coarser(cube: Grid, image: Grid) -> Grid | None:
+    """The next cube, twice as wide or as wide as the image; None where the last one showed the whole image.
+
+    It keeps its centre as far as it can without showing what lies outside the image.
+    """
     size, spacing = cube.shape[0], float(cube.spacing[0])
-    whole = whole_spacing(image, size, default)
-    if spacing >= whole * (1 - 1e-6):
+    corners, shown = image.corners_mm(), cube.corners_mm()
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    # Rounding must not make a cube that shows all of the image seem to miss a sliver of it.
+    if (shown.min(axis=0) <= low + 0.01 * spacing).all() and (shown.max(axis=0) >= high - 0.01 * spacing).all():
         return None
-    return cube_around(cube.to_mm((np.asarray(cube.shape) - 1) / 2), min(2 * spacing, whole), size)
+    spacing = max(spacing, min(2 * spacing, float((high - low).max()) / size))
+    half = spacing * size / 2
+    center = cube.to_mm((np.array(cube.shape) - 1) / 2)
+    middle = (low + high) / 2
+    center = np.clip(center, np.minimum(low + half, middle), np.maximum(high - half, middle))
+    return cube_around(center, spacing, size)

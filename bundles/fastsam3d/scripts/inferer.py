@@ -109,7 +109,7 @@ class ClickInferer(Inferer):
         """Coarser cubes until the mask ends inside, or one finer cube for a small object."""
         first = target.views[0]
         while cubes.touches_border(target.views[-1].mask, target.views[-1].inside):
-            cube = cubes.coarser(target.views[-1].cube, image, self.spacing)
+            cube = cubes.coarser(target.views[-1].cube, image)
             if cube is None:
                 return
             look(cube, [target], "the mask reached the border of the cube")

@@ -54,6 +54,8 @@ def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:
     """(X, Y, Z) logits on ``region``: each view overwrites what coarser ones said of its cube."""
     logits = torch.full(region.shape, -LARGEST_LOGIT, device=device)
     for view in reversed(views):
-        values, inside = resample(view.logits, view.grid, region)
-        logits = torch.where(inside, values[0], logits)
+        start, stop = overlap(region, view.grid)
+        part = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+        values, inside = resample(view.logits, view.grid, region.crop(start, stop))
+        logits[part] = torch.where(inside, values[0], logits[part])
     return logits
