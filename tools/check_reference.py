@@ -31,6 +31,7 @@ from bundles.fastsam3d.scripts.networks.published import (
     PublishedStudent3D,
     RelativeAttention,
     StridedGroupAttention,
+    SwappedFourierCode,
 )
 
 TOLERANCE, FLASH_TOLERANCE = 1e-4, 2e-3
@@ -153,7 +154,7 @@ def decoder_outputs(reference: Reference, attention: type[Attention]) -> Outputs
     grid = (config["image_embedding_size"],) * 3
     networks = nn.ModuleDict(
         {
-            "prompt_encoder": PromptEncoder3D(width, config["mask_in_chans"]),
+            "prompt_encoder": PromptEncoder3D(width, config["mask_in_chans"], code=SwappedFourierCode(width)),
             "mask_decoder": MaskDecoder3D(
                 width,
                 config["decoder_depth"],

@@ -38,14 +38,10 @@ class RandomFourierCode(nn.Module):
         return torch.cat([sine, phase.cos(), sine], dim=-1).to(matrix.dtype)
 
     def grid(self, size: Sequence[int]) -> Tensor:
-        """(1, channels, d, h, w): the code of every cell of a grid.
-
-        The first two axes are swapped against those of the points: SAM-Med3D's weights were trained so.
-        """
+        """(1, channels, d, h, w): the code of the centre of every cell of a grid."""
         device = self.positional_encoding_gaussian_matrix.device
-        a, b, c = ((torch.arange(n, device=device) + 0.5) / n for n in size)
-        a, b, c = torch.meshgrid(a, b, c, indexing="ij")
-        return self(torch.stack([b, a, c], dim=-1)).permute(3, 0, 1, 2)[None]
+        axes = [(torch.arange(n, device=device) + 0.5) / n for n in size]
+        return self(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)).permute(3, 0, 1, 2)[None]
 
 
 class PromptEncoder3D(nn.Module):
@@ -55,11 +51,18 @@ class PromptEncoder3D(nn.Module):
         embed_dim: channels of a token; a multiple of 3.
         mask_in_chans: channels inside the mask's convolutions.
         boxes: whether there are learned corner embeddings. Published SAM-Med3D weights have none.
+        code: the positional code; published weights need :class:`.published.SwappedFourierCode`.
     """
 
-    def __init__(self, embed_dim: int = 384, mask_in_chans: int = 16, boxes: bool = False) -> None:
+    def __init__(
+        self,
+        embed_dim: int = 384,
+        mask_in_chans: int = 16,
+        boxes: bool = False,
+        code: RandomFourierCode | None = None,
+    ) -> None:
         super().__init__()
-        self.pe_layer = RandomFourierCode(embed_dim)
+        self.pe_layer = code or RandomFourierCode(embed_dim)
         # 0 background, 1 foreground; 2 and 3 the low and high corner of a box.
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(4 if boxes else 2))
         self.not_a_point_embed = nn.Embedding(1, embed_dim)

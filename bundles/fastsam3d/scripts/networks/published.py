@@ -4,7 +4,8 @@
 """FastSAM3D (arXiv 2403.09827) as its weights were published, oddities included, so that these weights can be loaded.
 
 The dense student is ``PublishedStudent3D(attention=RelativeAttention)``, the sparse one
-``PublishedStudent3D(attention=StridedGroupAttention)``, the flash decoder ``MaskDecoder3D(attention=FlashAttention)``.
+``PublishedStudent3D(attention=StridedGroupAttention)``, the flash decoder ``MaskDecoder3D(attention=FlashAttention)``,
+the prompt encoder ``PromptEncoder3D(code=SwappedFourierCode(channels))``.
 What this project trains itself is in student.py and mask_decoder.py.
 """
 
@@ -20,8 +21,17 @@ from torch.nn import functional as F
 from .image_encoder import PublishedViT3D, RelativeAttention
 from .layers import MLP
 from .mask_decoder import Attention
+from .prompt_encoder import RandomFourierCode
 
 GROUPS = 64
+
+
+class SwappedFourierCode(RandomFourierCode):
+    """The positional code of SAM-Med3D's weights: the grid's first two axes are swapped against those of the points."""
+
+    def grid(self, size: Sequence[int]) -> Tensor:
+        """See RandomFourierCode.grid."""
+        return super().grid((size[1], size[0], size[2])).transpose(2, 3)
 
 
 class StridedGroupAttention(RelativeAttention):
