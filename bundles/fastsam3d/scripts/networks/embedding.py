@@ -16,7 +16,8 @@ class Embedding(NamedTuple):
     Attributes:
         features: (B, C, d, h, w).
         image_size: voxels of the image along its three axes.
-        skips: finer feature maps, coarse to fine; empty where the encoder has none.
+        skips: finer feature maps (B, c, k d, k h, k w), coarse to fine; empty where the encoder has none. From
+            ``FastSAM3D.encode`` on, what the decoder makes of them.
     """
 
     features: Tensor

@@ -40,8 +40,10 @@ class FastSAM3D(nn.Module):
 
     def encode(self, image: Tensor) -> Embedding:
         """(B, 1, D, H, W) normalised intensities -> what :meth:`decode` needs of it, for any number of prompts."""
-        out = self.image_encoder(image)
-        return out if isinstance(out, Embedding) else Embedding(out, tuple(image.shape[2:]))
+        out = self.image_encoder(image.to(self.mask_decoder.iou_token.weight.dtype))
+        if not isinstance(out, Embedding):
+            return Embedding(out, tuple(image.shape[2:]))
+        return out._replace(skips=self.mask_decoder.project_skips(out.skips))
 
     def decode(
         self,
@@ -67,9 +69,10 @@ class FastSAM3D(nn.Module):
         """
         grid = embedding.features.shape[2:]
         if masks is None and self.zeros_for_no_mask:
-            masks = embedding.features.new_zeros(len(points), 1, *(4 * n for n in grid))
+            masks = torch.zeros(len(points), 1, *(4 * n for n in grid), device=points.device)
         sparse, dense = self.prompt_encoder(embedding.image_size, grid, points, labels, boxes, masks)
         code = self.prompt_encoder.pe_layer.grid(grid)
+        code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
         return self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
 
     def forward(self, image: Tensor) -> Tensor:

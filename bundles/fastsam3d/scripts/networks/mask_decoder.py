@@ -78,8 +78,7 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(width)
 
     def forward(self, image: Tensor, image_code: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """image (N, C, d, h, w), its code (1, C, d, h, w), tokens (N, T, C) -> tokens, image (N, d*h*w, C)."""
-        image, image_code = image.flatten(2).transpose(1, 2), image_code.flatten(2).transpose(1, 2)
+        """image (N, d*h*w, C), its code (1, d*h*w, C), tokens (N, T, C) -> tokens, image, both updated."""
         token_code = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_code, image_code)
@@ -164,30 +163,72 @@ class MaskDecoder3D(nn.Module):
             sparse: (N, T, C).
             dense: (N, C, d, h, w).
             multimask: return the alternatives instead of the single mask.
-            skips: finer feature maps of the image, coarse to fine, see ``skip_channels``.
+            skips: of the image, from :meth:`project_skips`.
 
         Returns:
             logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M); M = 1, or ``num_multimask_outputs``.
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-        tokens, image = self.transformer(features + dense, image_code, tokens)
-        image = image.transpose(1, 2).unflatten(2, features.shape[2:])
-        fine = self._enlarge(image, skips)
+        cells = (to_cells(features) + to_cells(dense)).contiguous()
+        tokens, cells = self.transformer(cells, to_cells(image_code), tokens)
+        fine = self._enlarge(cells, skips)
         wanted = slice(1, None) if multimask else slice(0, 1)
         heads = list(self.output_hypernetworks_mlps)[wanted]
         # The first token is for the IoU, the following ones for the masks in order.
         mask_tokens = tokens[:, 1 : 1 + len(self.output_hypernetworks_mlps)][:, wanted]
         weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(heads)], dim=1)
-        logits = torch.einsum("nmc,nc...->nm...", weights, fine)
+        logits = from_cells(fine @ weights.transpose(1, 2), features.shape[2:], depth=2)
         return logits, self.iou_prediction_head(tokens[:, 0])[:, wanted]
 
-    def _enlarge(self, image: Tensor, skips: Sequence[Tensor]) -> Tensor:
+    def project_skips(self, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """An encoder's finer feature maps (B, c, k d, k h, k w), coarse to fine -> what ``forward`` adds of each.
+
+        It depends on the image alone: computed once, it serves every click.
+        """
+        projected = (skip(x) for x, skip in zip(skips, self.skips, strict=True))
+        return tuple(to_cells(x, depth) for depth, x in enumerate(projected, start=1))
+
+    def _enlarge(self, cells: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        """(N, d*h*w, C) -> (N, 64*d*h*w, C / 8), every cell followed by its parts, as ``to_cells`` orders them.
+
+        In this order a transposed convolution whose kernel is its stride is a matrix product and all that follows is
+        pointwise: only the logits, a forty-eighth of the numbers, are ever brought onto the grid.
+        """
         up1, norm, act1, up2, act2 = self.output_upscaling
-        x = up1(image)
+        x = split_cells(cells, up1)
         if self.skips:
-            x = x + self.skips[0](skips[0])
-        x = up2(act1(norm(x)))
+            x = x + skips[0]
+        x = act1(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
+        x = split_cells(x, up2)
         if self.skips:
-            x = x + self.skips[1](skips[1])
+            x = x + skips[1]
         return act2(x)
+
+
+def to_cells(x: Tensor, depth: int = 0) -> Tensor:
+    """(B, C, 2^depth d, 2^depth h, 2^depth w) -> (B, cells, C): cells of (d, h, w), each halved ``depth`` times.
+
+    The eight halves of a cell follow each other, each with its own halves.
+    """
+    for axis in (4, 3, 2):
+        x = x.unflatten(axis, (-1, *(2,) * depth))
+    # (B, C, d, 2, ..., h, 2, ..., w, 2, ...): the three axes take turns.
+    turns = [2 + axis * (depth + 1) + level for level in range(depth + 1) for axis in range(3)]
+    return x.permute(0, *turns, 1).flatten(1, -2)
+
+
+def from_cells(x: Tensor, grid: Sequence[int], depth: int) -> Tensor:
+    """The inverse of ``to_cells``: (B, cells, C) -> (B, C, 2^depth d, 2^depth h, 2^depth w)."""
+    x = x.unflatten(1, (*grid, *(2,) * (3 * depth)))
+    axes = [1 + axis + 3 * level for axis in range(3) for level in range(depth + 1)]
+    x = x.permute(0, -1, *axes)
+    for axis in range(2, 5):
+        x = x.flatten(axis, axis + depth)
+    return x
+
+
+def split_cells(x: Tensor, conv: nn.ConvTranspose3d) -> Tensor:
+    """A transposed convolution of kernel and stride 2: (B, cells, C) -> (B, 8 * cells, C')."""
+    weight = conv.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)
+    return F.linear(x, weight, conv.bias.repeat(8)).unflatten(2, (8, -1)).flatten(1, 2)

@@ -122,7 +122,7 @@ class PromptEncoder3D(nn.Module):
                 raise ValueError(
                     f"mask of {tuple(masks.shape[-3:])} for an embedding of {tuple(grid)}: expected 4 times"
                 )
-            dense = self.mask_downscaling(masks)
+            dense = self.mask_downscaling(masks.to(self.no_mask_embed.weight.dtype))
         return sparse, dense
 
     def _places(self, voxels: Tensor, image_size: Sequence[int]) -> Tensor:

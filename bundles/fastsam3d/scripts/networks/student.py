@@ -146,7 +146,8 @@ class StudentEncoder3D(nn.Module):
         embedded = self.patch_embed(image)
         x, skips = embedded if isinstance(embedded, tuple) else (embedded, ())
         grid = x.shape[1:4]
-        x = (x + resize_grid(self.pos_embed, grid)).flatten(1, 3)
+        # A convolution leaves the channels outermost in memory; every layer from here on wants them innermost.
+        x = (x + resize_grid(self.pos_embed, grid)).flatten(1, 3).contiguous()
         # Only attention depends on the order of the tokens: they are put in order once, and back once.
         if self.order == "morton":
             x = x[:, morton_order(tuple(grid), x.device)]
