@@ -75,7 +75,9 @@ def overlap(grid: Grid, other: Grid) -> tuple[np.ndarray, np.ndarray]:
     return start, np.maximum(start, stop)
 
 
-def resample(volume: Tensor, source: Grid, target: Grid, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
+def resample(
+    volume: Tensor, source: Grid, target: Grid, mode: str = "bilinear", average: bool = True
+) -> tuple[Tensor, Tensor]:
     """Values of ``volume`` at the voxels of ``target``.
 
     Where the target is coarser the source is averaged first, so that thin structures fade instead of flickering
@@ -86,6 +88,7 @@ def resample(volume: Tensor, source: Grid, target: Grid, mode: str = "bilinear")
         source: where the voxels of ``volume`` lie.
         target: where values are wanted.
         mode: ``bilinear`` (trilinear here) or ``nearest`` for label maps.
+        average: false for values at the very centres of coarser voxels.
 
     Returns:
         (C, *target.shape) values and (*target.shape) bool, true inside the source.
@@ -98,7 +101,7 @@ def resample(volume: Tensor, source: Grid, target: Grid, mode: str = "bilinear")
     inside = torch.zeros(target.shape, dtype=torch.bool, device=volume.device)
     if (stop <= start).any():
         return values, inside
-    factors = _factors(source, target) if mode == "bilinear" else np.ones(3, dtype=int)
+    factors = _factors(source, target) if average and mode == "bilinear" else np.ones(3, dtype=int)
     # Whole blocks around the target, so that no average at its border lacks the voxels beyond.
     start, stop = np.maximum(start - factors, 0), np.minimum(stop + 2 * factors, source.shape)
     volume = volume[:, start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]].to(dtype)

@@ -219,3 +219,14 @@ def test_whole_numbers_in_floats_out():
 def test_a_volume_on_another_grid_is_refused():
     with pytest.raises(ValueError, match=r"\(3, 4, 5\).*\(24, 26, 22\)"):
         resample(torch.zeros(1, 3, 4, 5), SOURCES["plain"], SOURCES["oblique"])
+
+
+def test_centres_alone_where_no_average_is_wanted():
+    source = Grid(np.eye(4), (40, 4, 4))
+    slab = torch.zeros(1, 40, 4, 4)
+    slab[:, 17:20] = 1
+    target = Grid(np.diag([6.0, 1, 1, 1]), (7, 4, 4))
+    values, _ = resample(slab, source, target, average=False)
+    assert values[0, :, 1, 1].tolist() == [0, 0, 0, 1, 0, 0, 0]
+    values, _ = resample(slab, source, target)
+    assert 0 < values[0, 3, 1, 1] < 0.6

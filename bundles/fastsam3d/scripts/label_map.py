@@ -56,6 +56,7 @@ def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:
     for view in reversed(views):
         start, stop = overlap(region, view.grid)
         part = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-        values, inside = resample(view.logits, view.grid, region.crop(start, stop))
+        # A thick slice gets what its middle says: a mean would mix it with what lies beside it.
+        values, inside = resample(view.logits, view.grid, region.crop(start, stop), average=False)
         logits[part] = torch.where(inside, values[0], logits[part])
     return logits
