@@ -59,7 +59,10 @@ def save_preview(
         for value, _ in enumerate(names, start=1):
             if (mask == value).any():
                 colour = COLOURS[(value - 1) % len(COLOURS)]
-                axes.contour((mask == value).T.astype(float), levels=[0.5], colors=[colour], linewidths=1.4)
+                # A frame of background closes contours at the image's edge, and makes a single row wide enough for one.
+                drawn = np.pad((mask == value).T.astype(float), 1)
+                at = [np.arange(-1, n - 1) for n in drawn.shape]
+                axes.contour(at[1], at[0], drawn, levels=[0.5], colors=[colour], linewidths=1.4)
         thickness = max(1.0, 3.0 / grid.spacing[order[along]])
         for point, label in clicks:
             if abs(point[order[along]] - depth) <= thickness:
