@@ -98,20 +98,26 @@ class SaveSegmentationd(SaveImaged):
         return d
 
     def _write_mask(self, stem: Path, labels: Any, source: str) -> None:
-        if self.extension not in NIFTI or not source.lower().endswith(NIFTI):
+        if self.extension not in NIFTI:
             saver = self.saver
             saver.init_kwargs["output_dtype"] = np.uint8 if labels.dtype == torch.uint8 else np.uint16
             saver.data_kwargs["squeeze_end_dims"] = False
             saver(labels, filename=str(stem))
             return
         values = labels.as_tensor()[0].cpu().numpy()
-        original = nib.load(source)
-        header = original.header.copy()
-        header.set_data_dtype(values.dtype)
-        header.set_slope_inter(1, 0)
-        header["cal_min"] = header["cal_max"] = 0
-        header["descrip"] = b""
-        mask = nib.Nifti1Image(values.reshape(original.shape), None, header)
+        if source.lower().endswith(NIFTI):
+            original = nib.load(source)
+            header = original.header.copy()
+            header.set_data_dtype(values.dtype)
+            header.set_slope_inter(1, 0)
+            header["cal_min"] = header["cal_max"] = 0
+            header["descrip"] = b""
+            mask = nib.Nifti1Image(values.reshape(original.shape), None, header)
+        else:
+            mask = nib.Nifti1Image(values, np.asarray(labels.meta["affine"], dtype=np.float64))
+            mask.set_qform(mask.affine, code="scanner")
+            mask.set_sform(mask.affine, code="scanner")
+            mask.header.set_xyzt_units("mm")
         nib.save(mask, f"{stem}{self.extension}")
 
     def _write_preview(self, path: Path, image: Any, labels: Any, result: dict[str, Any]) -> None:
