@@ -21,15 +21,17 @@ class Phantom:
     Args:
         balls: (centre, radii) in mm of each ellipsoid.
         ramp: mm over which the intensity rises on either side of the surface.
+        norm: 2 for ellipsoids; infinite for bricks, whose flat faces interpolation between thick slices keeps.
     """
 
-    def __init__(self, *balls: tuple[Sequence[float], Sequence[float]], ramp: float = 4.0) -> None:
+    def __init__(self, *balls: tuple[Sequence[float], Sequence[float]], ramp: float = 4.0, norm: float = 2) -> None:
         self.balls = [(np.array(c, dtype=float), np.broadcast_to(np.array(r, dtype=float), 3)) for c, r in balls]
         self.ramp = ramp
+        self.norm = norm
 
     def _depths(self, grid: Grid) -> np.ndarray:
         mm = grid.to_mm(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1))
-        return np.stack([(1 - np.linalg.norm((mm - c) / r, axis=-1)) * r.min() for c, r in self.balls])
+        return np.stack([(1 - np.linalg.norm((mm - c) / r, ord=self.norm, axis=-1)) * r.min() for c, r in self.balls])
 
     def image(self, grid: Grid) -> np.ndarray:
         """(X, Y, Z) float32."""
