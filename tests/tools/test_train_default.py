@@ -1,0 +1,131 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+import numpy as np
+import pytest
+import torch
+
+from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
+from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
+from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
+from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
+from tools.train_default import FORMS, Interaction, Training, build_network, overlaps, spoiled_mask
+from tools.training_cubes import TrainingCubes
+
+SIZE = 32
+
+
+def small_network():
+    torch.manual_seed(0)
+    encoder = StudentEncoder3D(SIZE, 8, 24, 2, 3, 2.0, 1, 24, ((8, 1),), "morton", ConvStem3D((4, 8), 24))
+    return FastSAM3D(encoder, PromptEncoder3D(24, 8, boxes=True), MaskDecoder3D(24, 1, 4, 32, 1, 2, 16, (8, 4)))
+
+
+def training(run, **changes):
+    settings = {"steps": 4, "stages": ((0.0, SIZE, 2), (0.5, SIZE, 1)), "objects": 2, "amp": False, "workers": 0}
+    return Training(run, None, small_network(), **{**settings, **changes})
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)
+
+
+def test_cubes_are_normalised_and_their_clicks_lie_in_the_objects():
+    cubes = TrainingCubes(None, seed=0, objects=3)
+    for number in range(6):
+        cube = cubes[number, SIZE]
+        assert cube.image.shape == (1, SIZE, SIZE, SIZE)
+        assert cube.targets.shape == (3, 1, SIZE // 2, SIZE // 2, SIZE // 2)
+        assert torch.isfinite(cube.image).all()
+        assert abs(float(cube.image.mean())) < 1e-3
+        for target, click in zip(cube.targets, cube.clicks, strict=True):
+            assert target[(0, *(click // 2).tolist())] > 0
+    assert torch.equal(cubes[1, SIZE].image, cubes[1, SIZE].image)
+    assert not torch.equal(cubes[1, SIZE].image, cubes[2, SIZE].image)
+
+
+def test_every_form_of_prompt_can_be_decoded_and_corrected():
+    network = small_network()
+    cube = TrainingCubes(None, seed=0, objects=2)[0, SIZE]
+    embedding = network.encode(cube.image[None])
+    seen = set()
+    for seed in range(40):
+        state = Interaction(cube.targets, cube.clicks, np.random.default_rng(seed))
+        for _ in range(2):
+            assert state.points.shape[:2] == state.labels.shape
+            logits, _ = network.decode(embedding, state.points, state.labels, state.boxes, state.masks)
+            before = state.points.shape[1]
+            state.correct(logits)
+            assert state.points.shape[1] == before + 1
+            assert state.masks is None or float(state.masks.abs().max()) <= 10
+        seen.add(str(state.form))
+    assert seen == set(FORMS)
+
+
+def test_a_correcting_click_says_what_is_there():
+    cube = TrainingCubes(None, seed=1, objects=2)[0, SIZE]
+    state = Interaction(cube.targets, cube.clicks, np.random.default_rng(0))
+    state.correct(torch.full_like(cube.targets, -5.0))
+    assert (state.labels[:, -1] == 1).all()
+    state.correct(torch.full_like(cube.targets, 5.0))
+    assert (state.labels[:, -1] == 0).all()
+
+
+def test_a_spoiled_mask_still_resembles_its_object():
+    target = torch.zeros(1, 32, 32, 32)
+    target[:, 8:24, 8:24, 8:24] = 1
+    for seed in range(10):
+        logits = spoiled_mask(target, np.random.default_rng(seed))
+        assert logits.shape == target.shape
+        assert float(logits.abs().max()) <= 10
+        assert 0.4 < float(overlaps(logits[None], target[None])[0]) < 1
+
+
+def test_the_bundle_names_a_network_that_can_be_built():
+    assert sum(p.numel() for p in build_network().parameters()) * 2 < 25e6
+
+
+def test_a_few_steps_export_weights_that_load_safely(tmp_path):
+    run = training(tmp_path / "run")
+    run.run(tmp_path / "model.pt")
+    assert run.step == 4
+    exported = weights(tmp_path / "model.pt")
+    small_network().load_state_dict(exported)
+    assert all(torch.isfinite(v).all() for v in exported.values())
+    assert any(
+        not torch.equal(v.float(), w.half().float())
+        for v, w in zip(exported.values(), small_network().state_dict().values(), strict=True)
+    )
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, stop_after):
+    training(tmp_path / "whole").run()
+    first = training(tmp_path / "parts")
+    step = first._train
+
+    def train_and_stop(*arguments):
+        step(*arguments)
+        if first.step == stop_after:
+            first.stop()
+
+    first._train = train_and_stop
+    first.run()
+    assert first.step == stop_after
+    training(tmp_path / "parts").run()
+    whole, parts = (weights(tmp_path / name / "state.pt") for name in ("whole", "parts"))
+    assert parts["position"]["step"] == 4
+    for kind in ("network", "average"):
+        for name, value in whole[kind].items():
+            assert torch.equal(value, parts[kind][name]), name
+
+
+def test_the_loss_falls(tmp_path):
+    losses = []
+    run = training(tmp_path / "run", steps=30, rate=3e-3)
+    step = run._train
+    run._train = lambda cubes, means: (step(cubes, means), losses.append(means["loss"]))
+    run.run()
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]

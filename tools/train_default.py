@@ -1,0 +1,432 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Train the weights that the bundle ``fastsam3d`` ships, on a CPU, by simulated clicks.
+
+::
+
+    python -m tools.train_default --run runs/default --minutes 90
+    python -m tools.train_default --run runs/default --evaluate
+
+The first command goes on where it was stopped. Cubes grow from 64 to 128 voxels a side during training: small ones
+teach the same things several times as fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.losses import DiceCELoss
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from common.clicks import error_click
+from tools.click_scores import score_sets
+from tools.training_cubes import Cube, TrainingCubes, random_point
+
+BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
+# From this share of the training on: voxels a side of the cubes, cubes a step.
+STAGES = ((0.0, 64, 4), (0.6, 96, 2), (0.75, 128, 1))
+LARGEST_LOGIT = 10.0
+# How the first step's prompt is given, and how often.
+FORMS = {"click": 0.6, "box": 0.12, "scribble": 0.12, "mask": 0.16}
+WARM_UP = 0.02
+AVERAGE = 0.998
+
+
+def build_network(config: Path = BUNDLE / "configs" / "inference.json") -> nn.Module:
+    """The network that the bundle's configuration names, with random weights."""
+    definition = ConfigParser.load_config_file(str(config))["network_def"]
+    definition["image_encoder"]["image_size"] = 64
+    definition["mask_decoder"]["heads"] = 4
+    network = ConfigParser({"network_def": _from_root(definition)}).get_parsed_content("network_def")
+    _align(network.prompt_encoder.pe_layer)
+    return network
+
+
+def _align(code: nn.Module) -> None:
+    def grid(size: Sequence[int]) -> Tensor:
+        axes = [(torch.arange(n) + 0.5) / n for n in size]
+        return code(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)).permute(3, 0, 1, 2)[None]
+
+    code.grid = grid
+
+
+def _from_root(definition: Any) -> Any:
+    """The same definition with the names of classes as they are from the repository's root."""
+    if isinstance(definition, dict):
+        return {k: _from_root(v) for k, v in definition.items()}
+    if isinstance(definition, str) and definition.startswith("scripts."):
+        return f"bundles.fastsam3d.{definition}"
+    return definition
+
+
+class Interaction:
+    """Prompts, predictions and corrections of N objects.
+
+    Args:
+        targets: (N, 1, S/2, S/2, S/2), see :class:`tools.training_cubes.Cube`.
+        clicks: (N, 3), likewise.
+        rng: where all chance comes from.
+    """
+
+    def __init__(self, targets: Tensor, clicks: Tensor, rng: np.random.Generator) -> None:
+        self.targets = targets
+        self.solid = (targets[:, 0] > 0.5).numpy()
+        self.rng = rng
+        self.form = rng.choice(list(FORMS), p=list(FORMS.values()))
+        self.points = clicks[:, None].float()
+        self.labels = torch.ones(len(targets), 1, dtype=torch.long)
+        self.boxes: Tensor | None = None
+        self.masks: Tensor | None = None
+        if self.form == "box":
+            self.boxes = self._loose_boxes()
+            self.points, self.labels = self.points[:, :0], self.labels[:, :0]
+        elif self.form == "scribble":
+            self._scribble()
+        elif self.form == "mask":
+            self._more_points(inside=int(rng.integers(0, 3)), around=int(rng.integers(0, 3)))
+            self.masks = torch.stack([spoiled_mask(t, rng) for t in targets])
+
+    def correct(self, logits: Tensor) -> None:
+        """Add a click in each object's error, and keep the logits as the next step's mask (one time in six not)."""
+        logits = logits.detach().float().cpu()
+        wrong = (logits[:, 0] > 0).numpy()
+        clicks = [self._click(p, t) for p, t in zip(wrong, self.solid, strict=True)]
+        self._add(clicks)
+        self.masks = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT) if self.rng.random() > 1 / 6 else None
+
+    def _click(self, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, int]:
+        how = self.rng.choice(["deepest", "distance", "random"], p=[0.2, 0.5, 0.3])
+        click = error_click(prediction, target, how, self.rng)
+        # A mask without an error gets a click that says nothing new.
+        if click is None:
+            return self._fine(random_point(target if target.any() else ~target, self.rng)), int(target.any())
+        return self._fine(np.array(click.voxel)), click.label
+
+    def _fine(self, voxel: np.ndarray) -> np.ndarray:
+        return 2 * voxel + self.rng.integers(0, 2, 3)
+
+    def _add(self, clicks: Sequence[tuple[np.ndarray, int]]) -> None:
+        points = torch.tensor(np.array([c[0] for c in clicks])).float()
+        self.points = torch.cat([self.points, points[:, None]], dim=1)
+        self.labels = torch.cat([self.labels, torch.tensor([[c[1]] for c in clicks])], dim=1)
+
+    def _more_points(self, inside: int, around: int) -> None:
+        near = F.max_pool3d(self.targets, 7, 1, 3)[:, 0] > 0
+        for label, count in ((1, inside), (0, around)):
+            for _ in range(count):
+                clicks = []
+                for i, solid in enumerate(self.solid):
+                    region = solid if label else near[i].numpy() & ~solid
+                    region = region if region.any() else self.targets[i, 0].numpy() > 0 if label else ~solid
+                    clicks.append((self._fine(random_point(region, self.rng)), label))
+                self._add(clicks)
+
+    def _scribble(self) -> None:
+        """Points of a stroke, and the stroke itself as a mask that leaves all else open."""
+        self._more_points(inside=int(self.rng.integers(2, 6)), around=int(self.rng.choice([0, 0, 3, 6])))
+        if self.rng.random() < 0.7:
+            self.masks = torch.zeros_like(self.targets)
+            for mask, points, labels in zip(self.masks, self.points, self.labels, strict=True):
+                x, y, z = (points // 2).long().T
+                mask[0, x, y, z] = torch.where(labels == 1, LARGEST_LOGIT, -LARGEST_LOGIT)
+
+    def _loose_boxes(self) -> Tensor:
+        boxes = []
+        for target in self.targets[:, 0]:
+            voxels = (target > min(0.5, float(target.max()) / 2)).nonzero().float()
+            corners = torch.stack([2 * voxels.amin(0) - 0.5, 2 * voxels.amax(0) + 1.5])
+            jitter = torch.from_numpy(self.rng.normal(0, 0.03, (2, 3))).float()
+            boxes.append(corners + jitter * (corners[1] - corners[0]))
+        return torch.stack(boxes).clamp(-0.5, 2 * self.targets.shape[-1] - 0.5)
+
+
+def spoiled_mask(target: Tensor, rng: np.random.Generator) -> Tensor:
+    """Logits (1, S, S, S) of a mask as another cube or a hasty hand would give it.
+
+    Args:
+        target: (1, S, S, S) in [0, 1].
+        rng: where all chance comes from.
+    """
+    size = target.shape[-1]
+    factor = int(rng.integers(1, 5))
+    small = F.interpolate(target[None], size=max(2, size // factor), mode="area")
+    mask = F.interpolate(small, size=(size,) * 3, mode="trilinear")[0]
+    mask = torch.roll(mask, tuple(int(v) for v in rng.integers(-2, 3, 3)), dims=(1, 2, 3))
+    if rng.random() < 0.7:
+        coarse = torch.from_numpy(rng.normal(0, rng.uniform(0.1, 0.6), (1, 1, 6, 6, 6))).float()
+        mask = mask + F.interpolate(coarse, size=(size,) * 3, mode="trilinear")[0] * F.max_pool3d(mask, 5, 1, 2)
+    logits = (2 * mask - 1) * LARGEST_LOGIT * float(rng.choice([0.3, 1.0]))
+    if rng.random() < 0.3:
+        # What an earlier, smaller cube did not show counts as background there.
+        axis, hidden = int(rng.integers(1, 4)), int(size * rng.uniform(0.1, 0.5))
+        logits.narrow(axis, 0 if rng.random() < 0.5 else size - hidden, hidden).fill_(-LARGEST_LOGIT)
+    return logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+
+
+def interactive_loss(
+    network: nn.Module, cubes: Sequence[Cube], rng: np.random.Generator, steps: int
+) -> tuple[Tensor, list[float]]:
+    """Loss over ``steps`` prompts on some cubes, and the mean Dice after each.
+
+    Each step sees all points so far and, five times of six, the last step's logits (FastSAM3D, section 2.3).
+
+    Args:
+        network: offers ``encode`` and ``decode``.
+        cubes: of one size, each with the same number of objects.
+        rng: where all chance comes from.
+        steps: how often the decoder is asked.
+    """
+    criterion = DiceCELoss(sigmoid=True)
+    targets = torch.cat([c.targets for c in cubes])
+    state = Interaction(targets, torch.cat([c.clicks for c in cubes]), rng)
+    embedding = network.encode(torch.stack([c.image for c in cubes]))
+    if len(cubes) > 1:
+        # One object a row, as the decoder wants it for several images.
+        each = len(targets) // len(cubes)
+        skips = tuple(s.repeat_interleave(each, 0) for s in embedding.skips)
+        embedding = embedding._replace(features=embedding.features.repeat_interleave(each, 0), skips=skips)
+    loss, scores = torch.zeros(()), []
+    for step in range(steps):
+        logits, iou = network.decode(embedding, state.points, state.labels, state.boxes, state.masks)
+        logits = logits.float()
+        dice, reached = overlaps(logits.detach(), targets)
+        loss = loss + criterion(logits, targets) + 0.1 * F.mse_loss(iou.float()[:, 0], reached)
+        scores.append(float(dice.mean()))
+        if step + 1 < steps:
+            state.correct(logits)
+    return loss / steps, scores
+
+
+def overlaps(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Dice and IoU (K,) of logits > 0 with targets > 0.5, both (K, 1, S, S, S)."""
+    mask, target = (logits > 0).flatten(1), (targets > 0.5).flatten(1)
+    both, total = (mask & target).sum(1), mask.sum(1) + target.sum(1)
+    return 2 * both / total.clamp(min=1), both / (total - both).clamp(min=1)
+
+
+class CubeNumbers(torch.utils.data.Sampler):
+    """The numbers and sizes of the cubes of each step, from the step after the last one on.
+
+    Args:
+        training: tells the next step, the next number and how far the training has come.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        number = self.training.number
+        for step in itertools.count(self.training.step):
+            _, size, count = self.training.stage(step)
+            yield [(n, size) for n in range(number, number + count)]
+            number += count
+
+
+class Training:
+    """All that changes while training, so that it can stop and go on.
+
+    Args:
+        run: folder of the state.
+        data: folder of real sets, None for made-up volumes alone.
+        network: to train.
+        seed: of everything random.
+        steps: to train for; None to let ``minutes`` decide.
+        minutes: of training in all, earlier slices counted in, where ``steps`` is None.
+        rate: largest learning rate.
+        stages: see ``STAGES``.
+        objects: in each cube.
+        amp: compute in bfloat16.
+        workers: processes that make cubes.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        data: Path | None,
+        network: nn.Module,
+        seed: int = 0,
+        steps: int | None = None,
+        minutes: float = 90,
+        rate: float = 1e-3,
+        stages: Sequence[tuple[float, int, int]] = STAGES,
+        objects: int = 4,
+        amp: bool = True,
+        workers: int = 1,
+    ) -> None:
+        self.state_path = run / "state.pt"
+        self.cubes = TrainingCubes(data, seed, objects)
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        decayed = [p for p in network.parameters() if p.dim() > 1]
+        others = [p for p in network.parameters() if p.dim() <= 1]
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
+        self.seed, self.steps, self.minutes, self.rate = seed, steps, minutes, rate
+        self.stages, self.amp, self.workers = stages, amp, workers
+        self.step = self.number = 0
+        self.seconds = 0.0
+        self.stopped = False
+        if self.state_path.is_file():
+            self._load()
+
+    def progress(self, step: int) -> float:
+        """How much of the training lies behind, 0 to 1."""
+        return step / self.steps if self.steps is not None else self.seconds / (60 * self.minutes)
+
+    def stage(self, step: int) -> tuple[float, int, int]:
+        """The stage that a step belongs to."""
+        return [s for s in self.stages if s[0] <= self.progress(step)][-1]
+
+    def stop(self, *_: Any) -> None:
+        """End after the step under way."""
+        self.stopped = True
+
+    def run(self, export: Path | None = None, save_every: float = 300) -> None:
+        """Train to the end, or until stopped; save, and export the averaged weights, every ``save_every`` seconds."""
+        loader = torch.utils.data.DataLoader(
+            self.cubes,
+            batch_sampler=CubeNumbers(self),
+            collate_fn=list,
+            num_workers=self.workers,
+            worker_init_fn=_quiet_worker if self.workers else None,
+            prefetch_factor=3 if self.workers else None,
+        )
+        start, saved = time.monotonic() - self.seconds, time.monotonic()
+        means: dict[str, float] = {}
+        bar = tqdm(loader, initial=self.step, total=self.steps, desc="training", unit="step", mininterval=10)
+        for cubes in bar:
+            if self.stopped or self.progress(self.step) >= 1:
+                break
+            self._train(cubes, means)
+            self.seconds = time.monotonic() - start
+            bar.set_postfix(
+                {k: f"{v:.3f}" for k, v in means.items()} | {"done": f"{self.progress(self.step):.3f}"}, refresh=False
+            )
+            if time.monotonic() - saved > save_every:
+                self.save(export)
+                saved = time.monotonic()
+        bar.close()
+        self.save(export)
+
+    def _train(self, cubes: Sequence[Cube], means: dict[str, float]) -> None:
+        progress = self.progress(self.step)
+        warm = min(1.0, (progress + 1e-4) / WARM_UP)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
+        rng = np.random.default_rng((self.seed, self.number, 1))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
+            loss, scores = interactive_loss(
+                self.network, cubes, rng, int(rng.choice([2, 3, 4, 5], p=[0.4, 0.3, 0.2, 0.1]))
+            )
+        loss.backward()
+        values = {"loss": float(loss.detach())} | {f"dice@{k}": scores[k - 1] for k in (1, 3, 5) if k <= len(scores)}
+        for name, value in values.items():
+            means[name] = 0.98 * means.get(name, value) + 0.02 * value
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        # A step that went wrong numerically must not spoil the weights.
+        if bool(torch.isfinite(norm)):
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.number += len(cubes)
+        keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - keep)
+
+    def save(self, export: Path | None = None) -> None:
+        """Write the state, and the averaged weights to ``export``; a kill at any moment leaves the last whole ones."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "position": {"step": self.step, "number": self.number, "seconds": self.seconds},
+        }
+        _write(state, self.state_path)
+        if export:
+            export_weights(self.average, export)
+
+    def _load(self) -> None:
+        state = torch.load(self.state_path, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, value in state["position"].items():
+            setattr(self, name, value)
+
+
+def export_weights(network: nn.Module, path: Path) -> None:
+    """Write a plain state dict in half precision, which halves the file and leaves the masks as they are."""
+    _write({k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}, path)
+
+
+def _write(content: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    side = path.with_suffix(".part")
+    torch.save(content, side)
+    os.replace(side, path)
+
+
+def _quiet_worker(_: int) -> None:
+    # Ctrl-C and SIGTERM are for the training itself, which then lets its workers go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Train the weights that the bundle fastsam3d ships.")
+    parser.add_argument("--run", type=Path, default=Path("runs/default"), help="folder of the state")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="real sets")
+    parser.add_argument("--export", type=Path, default=BUNDLE / "models" / "model.pt")
+    parser.add_argument("--minutes", type=float, default=90, help="of training, earlier slices counted in")
+    parser.add_argument("--steps", type=int, help="to train for, instead of --minutes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make cubes")
+    parser.add_argument("--fp32", action="store_true", help="compute in single precision")
+    parser.add_argument("--evaluate", action="store_true", help="score the exported weights instead of training")
+    parser.add_argument("--export-only", action="store_true", help="write the weights of the state as it is")
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    if arguments.evaluate:
+        network = build_network()
+        network.load_state_dict(torch.load(arguments.export, weights_only=True))
+        for name, scores in score_sets(network.eval(), arguments.data).items():
+            print(f"{name:20}" + "".join(f"  dice@{k} {v:.3f}" for k, v in scores.items()))
+        return
+    training = Training(
+        arguments.run,
+        arguments.data if arguments.data.is_dir() else None,
+        build_network(),
+        arguments.seed,
+        arguments.steps,
+        arguments.minutes,
+        arguments.rate,
+        amp=not arguments.fp32,
+        workers=arguments.workers,
+    )
+    if arguments.export_only:
+        export_weights(training.average, arguments.export)
+        return
+    signal.signal(signal.SIGTERM, training.stop)
+    signal.signal(signal.SIGINT, training.stop)
+    training.run(arguments.export)
+
+
+if __name__ == "__main__":
+    main()
