@@ -11,7 +11,7 @@ import torch
 
 
 def constant(build: Callable) -> Callable:
-    """Keep what `build` returns for its last 64 sets of (hashable) arguments; the result must not be changed in place."""
+    """Keep what `build` returns for its last 64 sets of arguments; the result must not be changed in place."""
 
     @lru_cache(maxsize=64)
     def cached(*args):

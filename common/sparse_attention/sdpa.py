@@ -71,7 +71,7 @@ def _windowed(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...]) ->
 
 
 def _fold(x: Tensor, window: int) -> Tensor:
-    """(batch, heads, tokens, head_dim) -> (batch * windows, heads, window, head_dim); a view of x as qkv layers make it."""
+    """(batch, heads, tokens, head_dim) -> (batch * windows, heads, window, head_dim); no copy after a qkv layer."""
     _, heads, _, head_dim = x.shape
     return x.transpose(1, 2).reshape(-1, window, heads, head_dim).transpose(1, 2)
 

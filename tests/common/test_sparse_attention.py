@@ -20,7 +20,7 @@ PATTERNS = {
     "sparser_than_segment": ((4, 8), (1, 1), (65, 1)),
 }
 # Error of a token's vector over the mean length of the reference's vectors.
-TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 5e-2, torch.float16: 8e-3}
 
 
 def runnable():
@@ -38,8 +38,9 @@ def runnable():
 BACKENDS = [pytest.param(*pair, id="-".join(pair)) for pair in runnable()]
 
 
-def heads_of(patterns):
-    return 2 * len(patterns)
+def heads_of(patterns, backend="sdpa"):
+    # Triton's interpreter takes seconds a head.
+    return len(patterns) * (1 if backend == "triton" and not torch.cuda.is_available() else 2)
 
 
 def compare(backend, device, patterns, tokens, *, batch=1, head_dim=16, dtype=torch.float32, order=None):
@@ -47,7 +48,9 @@ def compare(backend, device, patterns, tokens, *, batch=1, head_dim=16, dtype=to
     if backend == "flash" and dtype == torch.float32:
         pytest.skip("flash-attn has no fp32")
     generator = torch.Generator().manual_seed(tokens * head_dim)
-    qkv, weight = (torch.randn(batch, tokens, n, heads_of(patterns), head_dim, generator=generator) for n in (3, 1))
+    qkv, weight = (
+        torch.randn(batch, tokens, n, heads_of(patterns, backend), head_dim, generator=generator) for n in (3, 1)
+    )
     qkv = qkv.to(device, dtype).requires_grad_()
     weight = weight[:, :, 0].transpose(1, 2).to(device, dtype)
 
