@@ -33,6 +33,12 @@ from bundles.fastsam3d.scripts.networks.published import (
     StridedGroupAttention,
     SwappedFourierCode,
 )
+from bundles.ssam_2d.scripts.networks.published import (
+    PublishedImageEncoder,
+    PublishedTextDecoder,
+    ReformedConv2d,
+    ReformedLinear,
+)
 
 TOLERANCE, FLASH_TOLERANCE = 1e-4, 2e-3
 
@@ -98,6 +104,44 @@ def flash_prompt_decoder(reference: Reference) -> Outputs:
     return decoder_outputs(reference, FlashAttention)
 
 
+def svd_layer(reference: Reference) -> Outputs:
+    """One layer of S-SAM's image encoder."""
+    outputs, inputs, *kernel = reference.state["weight"].shape
+    bias = "bias" in reference.state
+    if kernel:
+        settings = reference.config["stride"], reference.config["padding"]
+        layer = ReformedConv2d(inputs, outputs, kernel[0], *settings, bias=bias)
+    else:
+        layer = ReformedLinear(inputs, outputs, bias)
+    layer.load_state_dict(reference.state)
+    yield "y", layer(reference.inputs["x"])
+    yield "reg", layer.regularisation()
+
+
+def svd_image_encoder(reference: Reference) -> Outputs:
+    """S-SAM's image encoder, whose published form has neither windows nor relative positions."""
+    config = dict(reference.config)
+    if config.pop("window_size", 0) != 0 or config.pop("use_rel_pos", False):
+        raise ValueError("an S-SAM encoder with windows or relative positions: no published one is such")
+    encoder = PublishedImageEncoder(**config)
+    encoder.load_state_dict(reference.state)
+    yield "embedding", encoder(reference.inputs["image"])
+    yield "reg", encoder.regularisation()
+
+
+def svd_text_decoder(reference: Reference) -> Outputs:
+    """S-SAM's text affine layer with SAM's prompt encoder and mask decoder."""
+    decoder = PublishedTextDecoder(**reference.config).eval()
+    decoder.load_state_dict(reference.state)
+    features = reference.inputs["text_features"]
+    masks, iou = decoder(reference.inputs["image_embedding"], features)
+    yield "text_token", decoder.text_token(features)
+    yield "low_res_masks", masks
+    yield "iou", iou
+    yield "probability", decoder.probability(masks)
+    yield "image_pe", decoder.prompt_encoder.get_dense_pe()
+
+
 # What computes the outputs of a kind of file; the kinds that kind_of names and that are absent here are not built yet.
 KINDS: dict[str, Callable[[Reference], Outputs]] = {
     "sammed3d_image_encoder": image_encoder,
@@ -105,6 +149,9 @@ KINDS: dict[str, Callable[[Reference], Outputs]] = {
     "fastsam3d_student_sparse_flash": sparse_student,
     "sammed3d_prompt_decoder": prompt_decoder,
     "sammed3d_prompt_decoder_flash": flash_prompt_decoder,
+    "svdsam_layer": svd_layer,
+    "svdsam_image_encoder": svd_image_encoder,
+    "svdsam_text_decoder": svd_text_decoder,
 }
 
 

@@ -14,6 +14,9 @@ from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
 from tools.check_reference import KINDS, check, main
 
 GOLDEN = Path("../shared/golden")
+# One kind has several files; the others have one of the kind's own name.
+FILES = [kind for kind in KINDS if kind != "svdsam_layer"]
+FILES += ["svdsam_linear_wide", "svdsam_linear_tall", "svdsam_conv1x1", "svdsam_conv3x3"]
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference files (../shared/golden) are not here")
 
 SMALL = {
@@ -56,15 +59,15 @@ def write(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> Path:
 
 
 @needs_golden
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_published_outputs(kind):
-    verdict, text = check(GOLDEN / f"{kind}.npz")
+@pytest.mark.parametrize("name", FILES)
+def test_the_published_outputs(name):
+    verdict, text = check(GOLDEN / f"{name}.npz")
     assert verdict == "ok", text
 
 
 @needs_golden
 def test_the_whole_folder(capsys):
-    assert main([str(GOLDEN)]) == 0
+    assert main([str(GOLDEN), "--all"]) == 0
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) == len(list(GOLDEN.glob("*.npz"))) + 1
 
@@ -85,6 +88,46 @@ def test_perturbed_weights_fail(kind, tmp_path):
         verdict, text = check(write(tmp_path, f"{kind}_perturbed.npz", changed))
         assert verdict == "FAILED", f"{needle}: {text}"
         assert "largest relative error" in text
+
+
+@needs_golden
+@pytest.mark.parametrize(
+    ("name", "needles"),
+    [
+        ("svdsam_linear_wide", ["trainable_scale", "trainable_shift", "weight", "bias"]),
+        ("svdsam_conv3x3", ["trainable_scale", "trainable_shift", "weight"]),
+        (
+            "svdsam_image_encoder",
+            ["qkv.trainable_scale", "lin2.weight", "norm1.bias", "pos_embed", "conv2.trainable_sh"],
+        ),
+        ("svdsam_text_decoder", ["Affine.2.running_var", "self_attn.q_proj.weight", "iou_token", "gaussian"]),
+    ],
+)
+def test_perturbed_weights_of_the_2d_networks_fail(name, needles, tmp_path):
+    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    for needle in needles:
+        # Both ends differ by more than a factor, which a norm after them would take out.
+        changed = {
+            key: value * np.linspace(0.7, 1.3, value.size, dtype=value.dtype).reshape(value.shape) + 0.02
+            if key.startswith("state/") and needle in key
+            else value
+            for key, value in arrays.items()
+        }
+        verdict, text = check(write(tmp_path, f"{name}_perturbed.npz", changed))
+        assert verdict == "FAILED", f"{needle}: {text}"
+        assert "largest relative error" in text
+
+
+@needs_golden
+@pytest.mark.parametrize("changed", [{"use_rel_pos": True}, {"window_size": 14}])
+def test_an_encoder_with_positions_or_windows_is_none_of_s_sam(changed, tmp_path):
+    with np.load(GOLDEN / "svdsam_image_encoder.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    config = json.loads(arrays["config"].tobytes()) | changed
+    verdict, text = check(write(tmp_path, "a.npz", arrays | {"config": config_array(config)}))
+    assert verdict == "FAILED"
+    assert "no published one is such" in text
 
 
 @needs_golden

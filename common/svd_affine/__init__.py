@@ -1,0 +1,11 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Fine-tuning with few numbers: singular values (S-SAM), and the neighbours to compare with."""
+
+from .adapt import Adaptation, adapt
+from .adapter import Adapter, blend
+from .layer import SVDAffine
+from .low_rank import SALT, LoRA
+
+__all__ = ["SALT", "Adaptation", "Adapter", "LoRA", "SVDAffine", "adapt", "blend"]

@@ -1,0 +1,87 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The neighbours that add a low-rank matrix to a weight: LoRA (arXiv 2106.09685) and SALT (arXiv 2503.16055)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .layer import SVDAffine
+from .operators import operator_of
+
+
+class LoRA(nn.Module):
+    """A linear layer or convolution with the weight W + up down, W frozen.
+
+    Args:
+        layer: nn.Linear, nn.Conv2d or nn.Conv3d (without groups, padded by zeros).
+        rank: rows of ``down``, which starts random, and columns of ``up``, which starts at zero.
+
+    Raises:
+        ValueError: a layer that cannot be adapted, or a bad ``rank``.
+    """
+
+    def __init__(self, layer: nn.Module, rank: int = 4) -> None:
+        super().__init__()
+        self.operator = operator_of(layer)
+        self.weight = layer.weight
+        self.bias = layer.bias
+        self.down, self.up = low_rank_pair(layer.weight, rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out), or (B, in, *space) -> (B, out, *space') for a convolution."""
+        added = self.operator.mix(self.operator.apply(x, self.down), self.up)
+        return self.operator.apply(x, self.weight, self.bias) + added
+
+    def merge(self) -> nn.Module:
+        """The plain layer of the whole weight, frozen, with the same bias; this one is left as it is."""
+        return self.operator.layer(plus_product(self.weight, self.up, self.down), self.bias)
+
+
+class SALT(SVDAffine):
+    """Scale and shift for the largest singular values, and a low-rank matrix that reaches what they do not span.
+
+    Args:
+        layer, values: see SVDAffine.
+        rank: of the low-rank matrix, see LoRA.
+
+    Raises:
+        ValueError: see SVDAffine and LoRA.
+    """
+
+    def __init__(self, layer: nn.Module, values: int | float | None = 0.5, rank: int = 4) -> None:
+        super().__init__(layer, values)
+        self.down, self.up = low_rank_pair(layer.weight, rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out), or (B, in, *space) -> (B, out, *space') for a convolution."""
+        return super().forward(x) + self.operator.mix(self.operator.apply(x, self.down), self.up)
+
+    @torch.no_grad()
+    def merged_weight(self) -> Tensor:
+        """The whole weight, in the shape and dtype of W."""
+        return plus_product(super().merged_weight(), self.up, self.down)
+
+
+def low_rank_pair(weight: Tensor, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Down (rank, *the weight's other dimensions), random, and up (out, rank), zero.
+
+    Raises:
+        ValueError: a rank below 1 or above that of the weight.
+    """
+    full = min(len(weight), weight[0].numel())
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= full:
+        raise ValueError(f"rank={rank!r}: expected a whole number from 1 to {full}, the weight's own")
+    down = nn.Parameter(torch.empty_like(weight[:rank], requires_grad=False))
+    nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+    return down, nn.Parameter(weight.new_zeros(len(weight), rank))
+
+
+@torch.no_grad()
+def plus_product(weight: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """The weight plus up times down."""
+    return weight + (up @ down.flatten(1)).view_as(weight)
