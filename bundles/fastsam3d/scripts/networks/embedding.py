@@ -18,8 +18,10 @@ class Embedding(NamedTuple):
         image_size: voxels of the image along its three axes.
         skips: finer feature maps (B, c, k d, k h, k w), coarse to fine; empty where the encoder has none. From
             ``FastSAM3D.encode`` on, what the decoder makes of them.
+        code: (1, C, d, h, w) positional code of the cells; made where it is wanted if it is None.
     """
 
     features: Tensor
     image_size: tuple[int, int, int]
     skips: tuple[Tensor, ...] = ()
+    code: Tensor | None = None

@@ -41,9 +41,9 @@ class FastSAM3D(nn.Module):
     def encode(self, image: Tensor) -> Embedding:
         """(B, 1, D, H, W) normalised intensities -> what :meth:`decode` needs of it, for any number of prompts."""
         out = self.image_encoder(image.to(self.mask_decoder.iou_token.weight.dtype))
-        if not isinstance(out, Embedding):
-            return Embedding(out, tuple(image.shape[2:]))
-        return out._replace(skips=self.mask_decoder.project_skips(out.skips))
+        features, skips = (out.features, out.skips) if isinstance(out, Embedding) else (out, ())
+        code = self.prompt_encoder.pe_layer.grid(features.shape[2:]).to(features.dtype)
+        return Embedding(features, tuple(image.shape[2:]), self.mask_decoder.project_skips(skips), code)
 
     def decode(
         self,
@@ -71,7 +71,7 @@ class FastSAM3D(nn.Module):
         if masks is None and self.zeros_for_no_mask:
             masks = torch.zeros(len(points), 1, *(4 * n for n in grid), device=points.device)
         sparse, dense = self.prompt_encoder(embedding.image_size, grid, points, labels, boxes, masks)
-        code = self.prompt_encoder.pe_layer.grid(grid)
+        code = self.prompt_encoder.pe_layer.grid(grid) if embedding.code is None else embedding.code
         code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
         return self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
 

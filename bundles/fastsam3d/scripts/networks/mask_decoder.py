@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..common.sparse_attention.constants import constant
 from .layers import MLP, ChannelNorm
 
 
@@ -101,6 +103,24 @@ class Head(nn.Module):
         return self.layers[-1](x)
 
 
+class SplitCells(nn.ConvTranspose3d):
+    """A transposed convolution of kernel and stride 2 on cells in a row: each is replaced by its eight halves.
+
+    Where the kernel is the stride it is a matrix product. See ``to_cells`` for the order.
+    """
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, kernel_size=2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, cells, C) -> (B, 8 * cells, C')."""
+        return F.linear(x, *self.as_linear()).unflatten(2, (8, -1)).flatten(1, 2)
+
+    def as_linear(self) -> tuple[Tensor, Tensor]:
+        """Weight (8 C', C) and bias (8 C') of the product."""
+        return self.weight.permute(2, 3, 4, 1, 0).flatten(0, 3), self.bias.repeat(8)
+
+
 class MaskDecoder3D(nn.Module):
     """SAM's mask decoder on 3D tokens; four times enlarged logits and a predicted IoU for each mask.
 
@@ -133,10 +153,10 @@ class MaskDecoder3D(nn.Module):
         self.mask_tokens = nn.Embedding(masks, embed_dim)
         half, eighth = embed_dim // 4, embed_dim // 8
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose3d(embed_dim, half, kernel_size=2, stride=2),
+            SplitCells(embed_dim, half),
             ChannelNorm(half),
             nn.GELU(),
-            nn.ConvTranspose3d(half, eighth, kernel_size=2, stride=2),
+            SplitCells(half, eighth),
             nn.GELU(),
         )
         self.skips = nn.ModuleList(
@@ -186,21 +206,20 @@ class MaskDecoder3D(nn.Module):
 
         It depends on the image alone: computed once, it serves every click.
         """
-        projected = (skip(x) for x, skip in zip(skips, self.skips, strict=True))
+        projected = (skip(x) for x, skip in zip(skips, self.skips, strict=False))
         return tuple(to_cells(x, depth) for depth, x in enumerate(projected, start=1))
 
     def _enlarge(self, cells: Tensor, skips: Sequence[Tensor]) -> Tensor:
         """(N, d*h*w, C) -> (N, 64*d*h*w, C / 8), every cell followed by its parts, as ``to_cells`` orders them.
 
-        In this order a transposed convolution whose kernel is its stride is a matrix product and all that follows is
-        pointwise: only the logits, a forty-eighth of the numbers, are ever brought onto the grid.
+        All that follows is pointwise in this order: only the logits are ever brought onto the grid.
         """
         up1, norm, act1, up2, act2 = self.output_upscaling
-        x = split_cells(cells, up1)
+        x = up1(cells)
         if self.skips:
             x = x + skips[0]
         x = act1(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
-        x = split_cells(x, up2)
+        x = up2(x)
         if self.skips:
             x = x + skips[1]
         return act2(x)
@@ -218,17 +237,14 @@ def to_cells(x: Tensor, depth: int = 0) -> Tensor:
     return x.permute(0, *turns, 1).flatten(1, -2)
 
 
-def from_cells(x: Tensor, grid: Sequence[int], depth: int) -> Tensor:
+def from_cells(x: Tensor, grid: tuple[int, int, int], depth: int) -> Tensor:
     """The inverse of ``to_cells``: (B, cells, C) -> (B, C, 2^depth d, 2^depth h, 2^depth w)."""
-    x = x.unflatten(1, (*grid, *(2,) * (3 * depth)))
-    axes = [1 + axis + 3 * level for axis in range(3) for level in range(depth + 1)]
-    x = x.permute(0, -1, *axes)
-    for axis in range(2, 5):
-        x = x.flatten(axis, axis + depth)
-    return x
+    raster = x.transpose(1, 2)[..., _raster_places(tuple(grid), depth, x.device)]
+    return raster.unflatten(2, [n << depth for n in grid])
 
 
-def split_cells(x: Tensor, conv: nn.ConvTranspose3d) -> Tensor:
-    """A transposed convolution of kernel and stride 2: (B, cells, C) -> (B, 8 * cells, C')."""
-    weight = conv.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)
-    return F.linear(x, weight, conv.bias.repeat(8)).unflatten(2, (8, -1)).flatten(1, 2)
+@constant
+def _raster_places(grid: tuple[int, int, int], depth: int, device: torch.device) -> Tensor:
+    """Where ``to_cells`` puts each voxel. One look-up is several times as fast as a permutation of eleven axes."""
+    size = [n << depth for n in grid]
+    return to_cells(torch.arange(math.prod(size), device=device).view(1, 1, *size), depth).flatten().argsort()
