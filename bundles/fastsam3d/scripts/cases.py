@@ -12,12 +12,14 @@ from typing import Any
 from monai.data import Dataset
 
 
-def list_cases(image: str | Sequence[str | Mapping[str, Any]] | None, **prompts: Any) -> list[dict[str, Any]]:
+def list_cases(
+    image: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None, **prompts: Any
+) -> list[dict[str, Any]]:
     """One item for each image.
 
     Args:
         image: a path, or a list of paths that all get the same prompts, or of dictionaries with ``image`` and
-            prompts of its own.
+            prompts of its own, or one such dictionary.
         prompts: see :func:`.common.prompts.read_prompts`.
 
     Raises:
@@ -25,7 +27,9 @@ def list_cases(image: str | Sequence[str | Mapping[str, Any]] | None, **prompts:
     """
     if not image:
         raise ValueError("no image was given: expected --image FILE, a NIfTI, NRRD or MetaImage file or DICOM folder")
-    images = [image] if isinstance(image, (str, Path)) else list(image)
+    if not isinstance(image, (str, Path, Mapping, list, tuple)):
+        raise ValueError(f"image is {image!r}: expected a path, a dictionary with the key image, or a list of these")
+    images = list(image) if isinstance(image, (list, tuple)) else [image]
     cases = [{**prompts, **i} if isinstance(i, Mapping) else {**prompts, "image": str(i)} for i in images]
     without = [c for c in cases if not c.get("image")]
     if without:
@@ -39,7 +43,8 @@ def list_cases(image: str | Sequence[str | Mapping[str, Any]] | None, **prompts:
 
 def case_name(path: str) -> str:
     """The name of an image file or DICOM folder without its extension."""
-    name = Path(path).name
+    # Resolved, because "." and ".." have no name.
+    name = Path(path).expanduser().resolve().name
     for extension in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"):
         if name.lower().endswith(extension):
             return name[: -len(extension)]
