@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,32 +40,75 @@ class CubePrompt:
         """How often the decoder is asked: once, and once more for each point that is shown later."""
         return 1 + max(0, len(self.points) - self.at_once)
 
+    def key(self, step: int) -> tuple:
+        """Tells this prompt up to ``step`` from any other in the same cube."""
+        shown = self.shown(step)
+        values = (self.points[:shown], self.labels[:shown], self.box, self.mask)
+        return step, self.at_once, *(None if v is None else (str(v.dtype), _content(v)) for v in values)
+
     def shown(self, step: int) -> int:
         """How many points the decoder sees at ``step``, counted from 0."""
         return min(len(self.points), self.at_once + step)
 
 
-def decode_clicks(network: nn.Module, embedding: Any, prompts: list[CubePrompt]) -> list[tuple[Tensor, float]]:
+def _content(values: Tensor) -> bytes:
+    return hashlib.blake2b(values.detach().cpu().contiguous().view(torch.uint8).numpy(), digest_size=16).digest()
+
+
+class CubeMemory:
+    """The embedding of one cube, and what the decoder said of it so far.
+
+    Clients send all their clicks again with every new one: only the step of the new one is left to be decoded.
+
+    Args:
+        embedding: what ``network.encode`` returned.
+        size: steps that are kept.
+    """
+
+    def __init__(self, embedding: Any, size: int = 32) -> None:
+        self.embedding = embedding
+        self.size = size
+        self.decoded = 0
+        self._steps: OrderedDict[tuple, tuple[Tensor, float]] = OrderedDict()
+
+    def recall(self, key: tuple) -> tuple[Tensor, float] | None:
+        """Logits and predicted IoU of a step, None where it is not known."""
+        return self._steps.get(key)
+
+    def keep(self, key: tuple, answer: tuple[Tensor, float]) -> None:
+        """Remember a step, and forget the oldest one where there are too many."""
+        self._steps[key] = answer
+        while len(self._steps) > self.size:
+            self._steps.popitem(last=False)
+
+
+def decode_clicks(network: nn.Module, memory: CubeMemory, prompts: list[CubePrompt]) -> list[tuple[Tensor, float]]:
     """Logits (1, 4d, 4h, 4w) and predicted IoU for each object.
 
     Each step shows the decoder all clicks so far and the last step's logits, as in training (FastSAM3D, section 2.1).
     Objects at the same number of prompts share one call; none is padded, so no object changes another's mask.
     """
-    masks = [p.mask for p in prompts]
-    scores = [0.0] * len(prompts)
+    answers = [(p.mask, 0.0) for p in prompts]
     for step in range(max(p.steps for p in prompts)):
         groups = defaultdict(list)
         for i, prompt in enumerate(prompts):
             if step < prompt.steps:
-                groups[prompt.shown(step), prompt.box is not None, masks[i] is not None].append(i)
+                known = memory.recall(prompt.key(step))
+                if known is None:
+                    groups[prompt.shown(step), prompt.box is not None, answers[i][0] is not None].append(i)
+                else:
+                    answers[i] = known
         for (shown, boxed, masked), members in groups.items():
+            masks = torch.stack([answers[i][0] for i in members]) if masked else None
             logits, iou = network.decode(
-                embedding,
+                memory.embedding,
                 torch.stack([prompts[i].points[:shown] for i in members]),
                 torch.stack([prompts[i].labels[:shown] for i in members]),
                 torch.stack([prompts[i].box for i in members]) if boxed else None,
-                torch.stack([masks[i] for i in members]).clamp(-LARGEST_LOGIT, LARGEST_LOGIT) if masked else None,
+                masks.clamp(-LARGEST_LOGIT, LARGEST_LOGIT) if masked else None,
             )
+            memory.decoded += 1
             for row, i in enumerate(members):
-                masks[i], scores[i] = logits[row].float(), float(iou[row, 0])
-    return list(zip(masks, scores, strict=True))
+                answers[i] = logits[row].float(), float(iou[row, 0])
+                memory.keep(prompts[i].key(step), answers[i])
+    return answers

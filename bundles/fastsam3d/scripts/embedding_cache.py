@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class EmbeddingCache:
     """At most ``size`` embeddings, the least recently used one dropped first; safe among threads.
 
-    The key is content: of the cube, of the weights and of the precision. A file that changed under the same name,
-    or weights that were loaded anew, do not meet an old embedding.
+    The key is content: of the cube, and of the weights that encode it. A file that changed under the same name, or
+    weights that were loaded anew, do not meet an old embedding.
     """
 
     def __init__(self, size: int = 4) -> None:
@@ -29,16 +29,15 @@ class EmbeddingCache:
         self._entries: OrderedDict[tuple, Any] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, cube: Tensor, network: nn.Module, precision: str, encode: Callable[[], Any]) -> tuple[Any, bool]:
+    def get(self, cube: Tensor, weights: Hashable, encode: Callable[[], Any]) -> tuple[Any, bool]:
         """The embedding of ``cube``, and whether it was there already.
 
         Args:
             cube: what the encoder is given, any shape.
-            network: whose weights belong to the key.
-            precision: of the encoder's arithmetic.
+            weights: the key of the network, see :class:`.fast_path.FastPath`.
             encode: called where the embedding is not there.
         """
-        key = (_digest(cube), _fingerprint(network), precision, str(cube.device))
+        key = (_digest(cube), weights)
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
@@ -55,9 +54,3 @@ class EmbeddingCache:
 def _digest(cube: Tensor) -> str:
     values = cube.detach().cpu().contiguous()
     return hashlib.blake2b(values.view(torch.uint8).numpy(), digest_size=16).hexdigest() + str(tuple(cube.shape))
-
-
-def _fingerprint(network: nn.Module) -> tuple[float, ...]:
-    """Two sums over every weight: a training step or another checkpoint changes them."""
-    sums = [torch.stack((p.detach().float().sum(), p.detach().float().square().sum())) for p in network.parameters()]
-    return tuple(torch.stack(sums).cpu().flatten().tolist())

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from . import cubes
 from .common.geometry import Grid, cube_around, resample
 from .common.intensity import intensity_bounds, normalise, normalise_above_zero
-from .decoding import decode_clicks
+from .decoding import CubeMemory, decode_clicks
 from .embedding_cache import EmbeddingCache
+from .fast_path import FastPath
 from .label_map import label_map
 from .scene import Scene, unpack
 from .summary import summarise
@@ -41,7 +42,8 @@ class ClickInferer(Inferer):
         spacing: mm between its voxels unless the object asks for others.
         window: intensities that count, see :func:`.common.intensity.intensity_bounds`.
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
-        amp: compute in bfloat16 on CPU, float16 on GPU.
+        amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``auto`` changes no mask visibly.
+        compiled: run the image encoder through ``torch.compile``.
         cache_size: cubes whose embedding is kept.
         progress: show a progress bar.
 
@@ -55,7 +57,8 @@ class ClickInferer(Inferer):
         spacing: float = 1.5,
         window: str | list[float] = "auto",
         normalisation: str = "clipped",
-        amp: bool = False,
+        amp: bool | str = "auto",
+        compiled: bool = False,
         cache_size: int = 4,
         progress: bool = True,
     ) -> None:
@@ -68,7 +71,7 @@ class ClickInferer(Inferer):
         self.spacing = spacing
         self.window = window
         self.normalise = NORMALISATIONS[normalisation]
-        self.amp = amp
+        self.fast_path = FastPath(amp, compiled)
         self.cache = EmbeddingCache(cache_size)
         self.progress = progress
 
@@ -130,7 +133,7 @@ class _Look:
     def __init__(self, config: ClickInferer, scene: Scene, network: nn.Module) -> None:
         self.config = config
         self.scene = scene
-        self.network = network
+        self.network, self.weights = config.fast_path(network, scene.image.device)
         self.bounds = intensity_bounds(scene.image, config.window)
         self.seconds = {"encode": 0.0, "decode": 0.0}
         self.encoded = self.reused = self.decoded = 0
@@ -139,21 +142,18 @@ class _Look:
         """Decode the targets in ``cube``; each gets a view more."""
         values, inside = resample(self.scene.image, self.scene.grid, cube)
         values = self.config.normalise(values, inside, self.bounds)[None]
-        device = values.device.type
-        half = torch.bfloat16 if device == "cpu" else torch.float16
-        with torch.autocast(device, dtype=half, enabled=self.config.amp):
-            start = self._now()
-            encode = lambda: self.network.encode(values)  # noqa: E731
-            embedding, known = self.config.cache.get(values, self.network, f"amp={self.config.amp}", encode)
-            self.encoded, self.reused = self.encoded + (not known), self.reused + known
-            encoded = self._now()
-            low = _low_grid(cube, [4 * n for n in embedding.features.shape[2:]])
-            takes_boxes = self.network.prompt_encoder.takes_boxes
-            prompts = [cube_prompt(self.scene, t, cube, low, takes_boxes) for t in targets]
-            results = decode_clicks(self.network, embedding, prompts)
-            self.seconds["encode"] += encoded - start
-            self.seconds["decode"] += self._now() - encoded
-            self.decoded += max(p.steps for p in prompts)
+        start = self._now()
+        encode = lambda: CubeMemory(self.network.encode(values))  # noqa: E731
+        memory, known = self.config.cache.get(values, self.weights, encode)
+        self.encoded, self.reused = self.encoded + (not known), self.reused + known
+        encoded, before = self._now(), memory.decoded
+        low = _low_grid(cube, [4 * n for n in memory.embedding.features.shape[2:]])
+        takes_boxes = self.network.prompt_encoder.takes_boxes
+        prompts = [cube_prompt(self.scene, t, cube, low, takes_boxes) for t in targets]
+        results = decode_clicks(self.network, memory, prompts)
+        self.seconds["encode"] += encoded - start
+        self.seconds["decode"] += self._now() - encoded
+        self.decoded += memory.decoded - before
         inside = F.adaptive_max_pool3d(inside[None].float(), low.shape)[0] > 0
         for target, (logits, score) in zip(targets, results, strict=True):
             target.views.append(View(cube, low, logits, inside, score, why))

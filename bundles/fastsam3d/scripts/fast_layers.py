@@ -1,0 +1,148 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Layers for inference that compute what those they replace compute, and how they replace them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .networks.embedding import Embedding
+from .networks.layers import MLP, PatchEmbed3D
+from .networks.mask_decoder import SplitCells
+
+# oneDNN lays a weight out for products with about so many rows; any other number works as well.
+ROWS = 512
+
+
+def faster(module: nn.Module, int8: bool = False) -> nn.Module:
+    """Replace the layers inside ``module`` (in inference, of one dtype) by faster ones; returns ``module``.
+
+    Args:
+        module: changed in place.
+        int8: quantise linear layers.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, MLP) and isinstance(child.act, nn.GELU):
+            child.lin1, child.act = linear_gelu(child.lin1, int8), nn.Identity()
+            child.lin2 = linear(child.lin2, int8)
+        elif isinstance(child, nn.Linear):
+            setattr(module, name, linear(child, int8))
+        elif isinstance(child, SplitCells):
+            setattr(module, name, SplitCellsProduct(child))
+        elif isinstance(child, PatchEmbed3D) and child.proj.weight.dtype != torch.float32:
+            setattr(module, name, PatchProduct(child, int8))
+        elif isinstance(child, nn.Conv3d):
+            child.to(memory_format=torch.channels_last_3d)
+        else:
+            faster(child, int8)
+    return module
+
+
+def linear(layer: nn.Linear, int8: bool = False) -> nn.Module:
+    """The fastest form of a linear layer where it lies."""
+    if int8:
+        return Int8Linear(layer)
+    return PackedLinear(layer) if can_pack(layer.weight) else layer
+
+
+def linear_gelu(layer: nn.Linear, int8: bool = False) -> nn.Module:
+    """The same, followed by GELU."""
+    if not int8 and can_pack(layer.weight):
+        return PackedLinear(layer, "gelu")
+    return nn.Sequential(linear(layer, int8), nn.GELU())
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether torch was built with oneDNN's packed products and one is there for this weight's device and dtype."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    # In float32 torch's own products are MKL's, which are no slower.
+    return there and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+
+
+class PackedLinear(nn.Module):
+    """A linear layer on a CPU whose weight lies as the matrix kernel reads it, with what follows fused in.
+
+    Args:
+        layer: of inference, see ``can_pack``.
+        activation: ``none`` or ``gelu``.
+    """
+
+    def __init__(self, layer: nn.Linear, activation: str = "none") -> None:
+        super().__init__()
+        # Neither a parameter nor a buffer: what oneDNN laid out can be neither copied nor saved.
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().contiguous(), ROWS)
+        self.bias = layer.bias
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.activation, [], "none")
+
+
+class Int8Linear(nn.Module):
+    """A linear layer on a CPU with 8-bit weights, a scale for each output, and inputs quantised on every call."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        weight = layer.weight.detach().float()
+        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
+        quantised = torch.quantize_per_channel(
+            weight, scales.double(), torch.zeros(len(weight), dtype=torch.int64), 0, torch.qint8
+        )
+        self.packed = torch.ops.quantized.linear_prepack(quantised, layer.bias.detach().float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return torch.ops.quantized.linear_dynamic(x.float(), self.packed).to(x.dtype)
+
+
+class PatchProduct(nn.Module):
+    """A patch embedding as a matrix product: oneDNN has no fast convolution of this kind in half precision."""
+
+    def __init__(self, embed: PatchEmbed3D, int8: bool = False) -> None:
+        super().__init__()
+        self.patch = embed.proj.kernel_size[0]
+        product = nn.Linear(embed.proj.weight[0].numel(), embed.proj.out_channels)
+        product.weight, product.bias = nn.Parameter(embed.proj.weight.flatten(1), False), embed.proj.bias
+        self.product = linear(product, int8)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, D, H, W) -> tokens (B, d, h, w, embed_dim)."""
+        for axis in (4, 3, 2):
+            image = image.unflatten(axis, (-1, self.patch))
+        return self.product(image.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4))
+
+
+class SplitCellsProduct(nn.Module):
+    """``SplitCells`` with its weight brought into the product's order once."""
+
+    def __init__(self, split: SplitCells) -> None:
+        super().__init__()
+        product = nn.Linear(split.in_channels, 8 * split.out_channels)
+        product.weight, product.bias = (nn.Parameter(x.contiguous(), False) for x in split.as_linear())
+        self.product = linear(product)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, cells, C) -> (B, 8 * cells, C')."""
+        return self.product(x).unflatten(2, (8, -1)).flatten(1, 2)
+
+
+class CompiledEncoder(nn.Module):
+    """An image encoder run through ``torch.compile``; on a GPU its kernels are replayed as one CUDA graph."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.compiled = torch.compile(encoder, dynamic=False)
+        self.graphed = torch.compile(encoder, dynamic=False, mode="reduce-overhead")
+
+    def forward(self, image: Tensor) -> Tensor | Embedding:
+        """As the encoder."""
+        if not image.is_cuda:
+            return self.compiled(image)
+        out = self.graphed(image)
+        # The next replay overwrites what this one returns, and embeddings are kept.
+        if isinstance(out, Embedding):
+            return out._replace(features=out.features.clone(), skips=tuple(s.clone() for s in out.skips))
+        return out.clone()

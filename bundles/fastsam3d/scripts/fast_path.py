@@ -1,0 +1,109 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""A copy of a network that computes the same in less time, for inference only. What it gains is in docs/speed.md."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable
+from threading import Lock
+
+import torch
+from torch import nn
+
+from .fast_layers import CompiledEncoder, faster
+
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+
+
+def choose_precision(amp: bool | str, device: torch.device) -> str:
+    """One of PRECISIONS for the configuration's ``amp``.
+
+    ``auto`` takes bfloat16 where the processor computes in it and float32 elsewhere, as emulation would be slower.
+    ``True`` takes half precision anyhow, ``False`` float32; a name out of PRECISIONS is taken as it is.
+
+    Raises:
+        ValueError: another value, or int8 on a GPU.
+    """
+    # A command line gives words.
+    amp = {"true": True, "false": False}.get(str(amp).lower(), amp)
+    if amp == "auto":
+        return "bfloat16" if computes_bfloat16(device) else "float32"
+    if isinstance(amp, bool):
+        return ("bfloat16" if device.type == "cpu" else "float16") if amp else "float32"
+    if amp not in PRECISIONS:
+        raise ValueError(f"amp {amp!r}: expected auto, true, false or one of {', '.join(PRECISIONS)}")
+    if amp == "int8" and device.type != "cpu":
+        raise ValueError(f"amp int8 on {device}: int8 runs on CPUs only; expected auto, or device cpu")
+    return amp
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself: AVX512-BF16 or AMX on a CPU, Ampere or newer on CUDA."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # torch has no public question for this; where it has none at all the answer is no.
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in questions)
+
+
+def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = False) -> nn.Module:
+    """A copy of a joined encoder and decoder for inference in ``precision``; ``network`` itself stays as it is.
+
+    Prompts are encoded in float32 in every precision: the phase of a positional code needs its digits. The copy knows
+    nothing of later changes to the weights, see :class:`FastPath`.
+
+    Args:
+        network: as :class:`.networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is.
+        precision: one of PRECISIONS. float32 changes nothing but the layout; int8 quantises the linear layers of the
+            image encoder and computes the rest in bfloat16.
+        compiled: run the image encoder through ``torch.compile`` (with CUDA graphs on a GPU): the first cube of each
+            shape then waits for the compiler.
+    """
+    if not hasattr(network, "image_encoder") or not hasattr(network, "mask_decoder"):
+        return network
+    fast = copy.deepcopy(network).eval().requires_grad_(False)
+    dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
+    fast.image_encoder = faster(fast.image_encoder.to(dtype), int8=precision == "int8")
+    fast.mask_decoder = faster(fast.mask_decoder.to(dtype))
+    if compiled:
+        fast.image_encoder = CompiledEncoder(fast.image_encoder)
+    return fast
+
+
+class FastPath:
+    """The prepared copy of the network that was seen last, made anew whenever its weights are others.
+
+    Servers hand over a network that they load, and load again, themselves: its weights alone tell what it is.
+
+    Args:
+        amp: see :func:`choose_precision`.
+        compiled: see :func:`prepare_for_inference`.
+    """
+
+    def __init__(self, amp: bool | str = "auto", compiled: bool = False) -> None:
+        choose_precision(amp, torch.device("cpu"))
+        self.amp = amp
+        self.compiled = compiled
+        self._key: Hashable = None
+        self._fast: nn.Module | None = None
+        self._lock = Lock()
+
+    def __call__(self, network: nn.Module, device: torch.device) -> tuple[nn.Module, Hashable]:
+        """The copy for this device, and a key that changes with weights, device and precision."""
+        precision = choose_precision(self.amp, device)
+        key = (weights_key(network), precision, str(device))
+        with self._lock:
+            if precision == "float32" and not self.compiled:
+                return network, key
+            if self._key != key:
+                self._fast, self._key = prepare_for_inference(network, precision, self.compiled), key
+            return self._fast, key
+
+
+def weights_key(network: nn.Module) -> tuple[float, ...]:
+    """A sum and a norm of every parameter and buffer: a training step or another checkpoint changes them."""
+    tensors = [t.detach().float() for t in (*network.parameters(), *network.buffers())]
+    sums = [torch.stack((t.sum(), torch.linalg.vector_norm(t))) for t in tensors]
+    return tuple(torch.stack(sums).cpu().flatten().tolist()) if sums else ()
