@@ -38,8 +38,8 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ..
         order, place, bounds, longest = _packing(batch, tokens, segment or tokens, dilation, q.device)
         if len(bounds) > MOST_GROUPS:
             raise ValueError(
-                f"pattern {(segment, dilation)} makes {len(bounds) - 1} groups of {batch} x {tokens} tokens; "
-                f'flash-attn takes at most {MOST_GROUPS - 1}; use smaller batches, longer segments, or the backend "sdpa".'
+                f"pattern {(segment, dilation)} cuts the batch into {len(bounds) - 1} groups of tokens; flash-attn "
+                f'takes at most {MOST_GROUPS - 1}; use smaller batches, longer segments, or the backend "sdpa".'
             )
         packed = [x.reshape(batch * tokens, share, head_dim).index_select(0, order) for x in parts]
         out = flash_attn_varlen_func(*packed, bounds, bounds, longest, longest)
