@@ -17,6 +17,9 @@ from .adapter import Adapter, check_tensors, content_hash
 from .layer import SVDAffine
 from .low_rank import SALT, LoRA
 
+# Training moves these even where nothing else of their layer is trained, so that they always belong to the adapter.
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+
 
 def adapt(
     module: nn.Module,
@@ -37,8 +40,7 @@ def adapt(
         method: ``svd_affine``, ``lora``, ``salt``, or ``selection`` where no layer is replaced (full tuning is the
             selection ``["*"]``, the decoder alone ``["mask_decoder.*"]``, and so on).
         targets: the linear layers and convolutions to replace.
-        trainable: the parameters to train as they are: norms, positions, the text layer. Running statistics beside
-            them belong to the adapter too.
+        trainable: the parameters to train as they are: norms, positions, the text layer.
         values: see SVDAffine; for svd_affine and salt.
         rank: see LoRA; for lora and salt.
 
@@ -62,8 +64,7 @@ def adapt(
     parameters = [name for name, _ in module.named_parameters() if name.removesuffix(".weight") not in replaced]
     names = matching(trainable, parameters, "parameter")
     base = module.state_dict()
-    owners = dict.fromkeys(name.rpartition(".")[0] for name in names)
-    names += [name for name in base if name.rpartition(".")[0] in owners and is_buffer(module, name)]
+    names += [name for name in base if name.rpartition(".")[2] in RUNNING]
     tuned = set(names)
     base_hash = content_hash({name: tensor for name, tensor in base.items() if name not in tuned})
     layers = {}
@@ -182,9 +183,3 @@ def matching(patterns: Sequence[str], names: Sequence[str] | Mapping[str, object
             near = get_close_matches(pattern, names, n=5, cutoff=0.3) or list(names)[:5]
             raise ValueError(f"no {what} matches {pattern!r}; there are {len(names)}, such as {', '.join(near)}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def is_buffer(module: nn.Module, name: str) -> bool:
-    """Whether an entry of the state dict is a buffer."""
-    owner, _, leaf = name.rpartition(".")
-    return leaf in dict(module.get_submodule(owner).named_buffers(recurse=False))
