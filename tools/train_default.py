@@ -50,19 +50,7 @@ AVERAGE = 0.998
 def build_network(config: Path = BUNDLE / "configs" / "inference.json") -> nn.Module:
     """The network that the bundle's configuration names, with random weights."""
     definition = ConfigParser.load_config_file(str(config))["network_def"]
-    definition["image_encoder"]["image_size"] = 64
-    definition["mask_decoder"]["heads"] = 4
-    network = ConfigParser({"network_def": _from_root(definition)}).get_parsed_content("network_def")
-    _align(network.prompt_encoder.pe_layer)
-    return network
-
-
-def _align(code: nn.Module) -> None:
-    def grid(size: Sequence[int]) -> Tensor:
-        axes = [(torch.arange(n) + 0.5) / n for n in size]
-        return code(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)).permute(3, 0, 1, 2)[None]
-
-    code.grid = grid
+    return ConfigParser({"network_def": _from_root(definition)}).get_parsed_content("network_def")
 
 
 def _from_root(definition: Any) -> Any:

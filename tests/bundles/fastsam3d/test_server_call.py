@@ -1,0 +1,93 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The configuration as a MONAI Label server calls it: its transforms one by one, the inferer with two arguments."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from monai.bundle import ConfigParser
+from monai.transforms import SaveImaged
+
+GRIDS = {
+    "RAS": np.diag([1.0, 1.0, 1.0, 1.0]),
+    "LPS": np.diag([-1.0, -1.0, 1.0, 1.0]),
+    "thick slices": np.diag([-0.8, 0.8, 3.0, 1.0]),
+}
+
+
+@pytest.fixture
+def serve(fastsam3d_path, threshold_network, tmp_path):
+    """``serve(image, **request) -> (mask as the server would write it, data)``; one server, many requests."""
+    parser = ConfigParser()
+    parser.read_config(str(fastsam3d_path / "configs" / "inference.json"))
+    parser.update({"bundle_root": str(fastsam3d_path), "cube_size": 32, "output_dir": str(tmp_path / "unused")})
+    inferer = parser.get_parsed_content("inferer")
+    inferer.progress = False
+
+    def call(image, **request):
+        data = {"model": "fastsam3d", "device": "cpu", "result_extension": ".nrrd", **request, "image": str(image)}
+        for transform in parser.get_parsed_content("preprocessing").transforms:
+            data = transform(data)
+        outputs = inferer(data["image"][None].to("cpu"), threshold_network)
+        data["pred"] = outputs[0]
+        for transform in parser.get_parsed_content("postprocessing").transforms:
+            if not isinstance(transform, SaveImaged):
+                data = transform(data)
+        return data
+
+    return call
+
+
+@pytest.fixture(params=GRIDS.values(), ids=GRIDS.keys())
+def blob(request, tmp_path):
+    """A bright block off the centre of a volume, by its file, and the block."""
+    affine = request.param
+    shape = (48, 40, 16 if affine[2, 2] > 1 else 44)
+    block = np.zeros(shape, dtype=bool)
+    block[12:24, 18:30, 5:11] = True
+    rng = np.random.default_rng(0)
+    image = np.where(block, 1000, 0) + rng.normal(0, 5, shape)
+    path = tmp_path / "image.nii.gz"
+    nib.save(nib.Nifti1Image(image.astype(np.float32), affine), path)
+    return path, block
+
+
+def overlap(data, block):
+    mask = data["pred"].numpy()[0] > 0
+    return 2 * (mask & block).sum() / (mask.sum() + block.sum())
+
+
+@pytest.mark.parametrize(
+    "request_keys",
+    [
+        {"label": "tumour", "foreground": [[17, 23, 8]], "background": []},
+        {"points": [[17, 23, 8], [2, 2, 2]], "point_labels": [1, 0]},
+        {"tumour": [[17, 23, 8]], "background": [[2, 2, 2]]},
+    ],
+    ids=["foreground and background", "points and labels", "by name"],
+)
+def test_every_spelling_gives_the_mask_on_the_image_s_grid(serve, blob, request_keys):
+    path, block = blob
+    data = serve(path, **request_keys)
+    assert data["pred"].shape == (1, *block.shape)
+    assert overlap(data, block) > 0.9
+    found = data["result"]["objects"][0]
+    assert found["name"] == ("object" if "points" in request_keys else "tumour")
+    assert found["voxels"] == int((data["pred"].numpy() > 0).sum())
+    # Nothing of the request that the server needs to write the answer is lost.
+    assert data["result_extension"] == ".nrrd"
+    np.testing.assert_allclose(np.asarray(data["pred"].meta["affine"]), nib.load(path).affine)
+
+
+def test_the_second_click_re_uses_the_embedding(serve, blob):
+    path, _ = blob
+    first = serve(path, foreground=[[17, 23, 8]])["result"]["embeddings"]
+    second = serve(path, foreground=[[17, 23, 8], [18, 24, 8]])["result"]["embeddings"]
+    assert first["computed"] >= 1
+    assert second == {"computed": 0, "reused": first["computed"] + first["reused"]}
+
+
+def test_a_request_without_prompts_is_refused(serve, blob):
+    with pytest.raises(ValueError, match="no prompt was given"):
+        serve(blob[0], label="tumour")
