@@ -25,7 +25,7 @@ from tools.training_cubes import Volume, read_volume, real_volumes
 
 LARGEST_LOGIT = 10.0
 # Objects of a set that are looked at, the first ones in order.
-OBJECTS = 24
+OBJECTS = 8
 
 
 def score_sets(network: nn.Module, data: Path, clicks: Sequence[int] = (1, 3, 5)) -> dict[str, dict[int, float]]:

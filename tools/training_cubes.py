@@ -236,7 +236,9 @@ def _random_grid(
 ) -> Grid:
     """A cube of random scale and pose, the click in its middle or not far from it."""
     scale = size / 128
-    spacing = extent / np.exp(rng.uniform(np.log(9), np.log(150 * scale)))
+    large = rng.uniform(70, 150) * scale
+    wanted = large if rng.random() < 0.25 else np.exp(rng.uniform(np.log(9), np.log(150 * scale)))
+    spacing = extent / wanted
     if made_up:
         spacing = np.clip(spacing, 0.55, 1.6)
     elif rng.random() < 0.3:
