@@ -52,7 +52,7 @@ def save_preview(
         picture, mask = image[tuple(plane)], labels[tuple(plane)]
         if order[across] > order[up]:
             picture, mask = picture.T, mask.T
-        # Radiological convention: the patient's right on the left, which is RAS's x from high to low.
+        # Radiological convention: the patient's right, or in sagittal planes the front, on the left.
         aspect = grid.spacing[order[up]] / grid.spacing[order[across]]
         show = {"origin": "lower", "aspect": aspect, "interpolation": "nearest"}
         axes.imshow(picture.T, cmap="gray", vmin=window[0], vmax=window[1], **show)
@@ -68,7 +68,7 @@ def save_preview(
             if abs(point[order[along]] - depth) <= thickness:
                 marker, colour = ("+", "#40ff40") if label else ("x", "#ff4040")
                 axes.plot(point[order[across]], point[order[up]], marker, color=colour, ms=11, mew=2.2)
-        if flips[across] != (across == 0):
+        if not flips[across]:
             axes.invert_xaxis()
         if flips[up]:
             axes.invert_yaxis()
