@@ -1,0 +1,420 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The inferer's parts: cubes, replayed clicks, remembered embeddings, label maps, scribbles, devices, weights."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from stand_in import ThresholdNetwork
+from volumes import Phantom, dice, grid_around, rotation
+
+from bundles.fastsam3d.scripts import cubes
+from bundles.fastsam3d.scripts.cases import case_name, list_cases
+from bundles.fastsam3d.scripts.common.geometry import Grid, cube_around
+from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt, read_prompts, to_json
+from bundles.fastsam3d.scripts.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.devices import checked_device
+from bundles.fastsam3d.scripts.embedding_cache import EmbeddingCache
+from bundles.fastsam3d.scripts.inferer import ClickInferer
+from bundles.fastsam3d.scripts.label_map import label_map
+from bundles.fastsam3d.scripts.scribbles import POINTS_PER_STROKE, scribble_points
+from bundles.fastsam3d.scripts.targets import Target, View
+from bundles.fastsam3d.scripts.weights import load_weights
+
+IMAGE = grid_around(np.diag([2.0, 2.0, 3.0]), (60, 60, 30))
+PAIR = Phantom(((4, -30, 45), (6, 7, 6)), ((20, -30, 45), (6, 7, 6)), ramp=4)
+
+
+# ---- cubes
+
+
+def test_steps_are_powers_of_the_root_of_two():
+    assert cubes.step_up(1.5, 1.5) == 1.5
+    assert cubes.step_up(1.51, 1.5) == pytest.approx(1.5 * math.sqrt(2))
+    assert cubes.step_up(3.0, 1.5) == pytest.approx(3.0)
+    assert cubes.step_up(0.6, 1.5) == pytest.approx(0.75)
+    for wanted in (0.01, 0.3, 2, 77):
+        assert wanted * (1 - 1e-5) <= cubes.step_up(wanted, 1.5) < wanted * math.sqrt(2) * (1 + 1e-5)
+
+
+def test_finest_spacing_follows_the_image_but_not_above_the_default():
+    assert cubes.finest_spacing(IMAGE, 1.5) == 1.5
+    assert 0.3 <= cubes.finest_spacing(grid_around(np.diag([0.3, 0.3, 5]), (9, 9, 9)), 1.5) <= 0.3 * math.sqrt(2)
+
+
+@pytest.mark.parametrize("radius", [3.0, 20.0, 90.0])
+def test_spacing_shows_all_points_with_context(radius):
+    centre = np.array([1.0, 2.0, 3.0])
+    points = centre + radius * np.array([[1, 0, 0], [0, -1, 0], [0.2, 0.3, 0.9]])
+    spacing = cubes.spacing_for(points, centre, 32, 1.5)
+    assert radius <= cubes.FILL * 16 * spacing * (1 + 1e-5) < radius * 1.5
+
+
+def test_box_corners_hold_both_corner_voxels():
+    corners = cubes.box_corners_mm([[1, 2, 3], [1, 4, 8]], Grid(np.eye(4), (9, 9, 9)))
+    assert corners.min(axis=0).tolist() == [0.5, 1.5, 2.5] and corners.max(axis=0).tolist() == [1.5, 4.5, 8.5]
+
+
+def test_extent_is_the_box_around_the_mask():
+    mask = torch.zeros(60, 60, 30, dtype=torch.bool)
+    mask[10, 20:25, 7] = mask[12, 22, 9] = True
+    expected = IMAGE.crop((10, 20, 7), (13, 25, 10)).corners_mm()
+    np.testing.assert_allclose(cubes.extent_mm(mask, IMAGE), expected)
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("index", [0, -1])
+def test_border(axis, index):
+    mask = torch.zeros(6, 6, 6, dtype=torch.bool)
+    mask[1:5, 1:5, 1:5] = True
+    inside = torch.ones_like(mask)
+    assert not cubes.touches_border(mask, inside)
+    mask.select(axis, index)[2, 2] = True
+    assert cubes.touches_border(mask, inside)
+    inside.select(axis, index)[:] = False
+    assert not cubes.touches_border(mask, inside), "where the image ends there is nothing more to see"
+
+
+@pytest.mark.parametrize("click", [(0, 0, 0), (59, 30, 2), (30, 30, 15)])
+def test_coarser_cubes_end_with_the_whole_image(click):
+    cube, shown = cube_around(IMAGE.to_mm(np.array(click)), 1.5, 32), []
+    while cube is not None:
+        shown.append(cube)
+        cube = cubes.coarser(cube, IMAGE)
+        assert len(shown) < 9
+    widths = [float(c.spacing[0]) for c in shown]
+    assert widths == sorted(widths) and len(widths) >= 2
+    inside = IMAGE.corners_mm()
+    last = shown[-1].corners_mm()
+    assert (last.min(axis=0) <= inside.min(axis=0) + 0.1).all() and (last.max(axis=0) >= inside.max(axis=0) - 0.1).all()
+    for a, b in zip(shown[:-1], shown[1:], strict=True):
+        assert b.spacing[0] <= 2 * a.spacing[0] * (1 + 1e-9)
+
+
+# ---- clicks, one after the other
+
+
+def prompt(*points, labels=None, **more) -> CubePrompt:
+    labels = [1] * len(points) if labels is None else labels
+    return CubePrompt(torch.tensor(points, dtype=torch.float32).reshape(-1, 3), torch.tensor(labels), **more)
+
+
+def memory_of(network) -> CubeMemory:
+    image = torch.as_tensor(PAIR.image(cube_around((12, -30, 45), 1.5, 32)))[None, None]
+    return CubeMemory(network.encode(image))
+
+
+def test_clicks_are_replayed_with_the_last_logits():
+    network = ThresholdNetwork()
+    decode_clicks(network, memory_of(network), [prompt((10, 16, 16), (20, 16, 16), (16, 3, 3), labels=[1, 1, 0])])
+    assert [c["points"].shape[1] for c in network.calls] == [1, 2, 3]
+    assert network.calls[0]["masks"] is None
+    assert all(c["masks"] is not None and c["masks"].abs().max() <= 10 for c in network.calls[1:])
+
+
+def test_a_mask_sums_up_earlier_clicks():
+    network = ThresholdNetwork()
+    mask = torch.full((1, 32, 32, 32), 50.0)
+    decode_clicks(network, memory_of(network), [prompt((10, 16, 16), (20, 16, 16), mask=mask, at_once=2)])
+    (call,) = network.calls
+    assert call["points"].shape[1] == 2 and call["masks"].max() == 10
+
+
+def test_objects_together_are_as_objects_alone():
+    network = ThresholdNetwork()
+    given = [
+        prompt((10, 16, 16)),
+        prompt((21, 16, 16)),
+        prompt((10, 16, 16), (21, 16, 16)),
+        prompt(box=torch.tensor([[5.0, 9, 9], [15, 22, 22]])),
+        prompt((10, 16, 16), (3, 3, 3), labels=[1, 0]),
+    ]
+    together = decode_clicks(network, memory_of(network), given)
+    assert len(network.calls) < 7, "objects with as many clicks share a call"
+    for item, (logits, score) in zip(given, together, strict=True):
+        ((alone, alone_score),) = decode_clicks(network, memory_of(network), [item])
+        assert torch.equal(logits, alone) and score == alone_score
+
+
+def test_only_the_new_click_is_decoded():
+    network = ThresholdNetwork()
+    memory = memory_of(network)
+    first = decode_clicks(network, memory, [prompt((10, 16, 16))])
+    decode_clicks(network, memory, [prompt((10, 16, 16), (21, 16, 16))])
+    assert len(network.calls) == 2
+    again = decode_clicks(network, memory, [prompt((10, 16, 16))])
+    assert len(network.calls) == 2 and torch.equal(first[0][0], again[0][0])
+    # Another place, another label, a box: none of these is known.
+    decode_clicks(network, memory, [prompt((11, 16, 16))])
+    decode_clicks(network, memory, [prompt((10, 16, 16), labels=[0], mask=torch.zeros(1, 32, 32, 32))])
+    decode_clicks(network, memory, [prompt((10, 16, 16), box=torch.tensor([[5.0, 9, 9], [15, 22, 22]]))])
+    assert len(network.calls) == 5
+
+
+def test_memory_of_steps_is_bounded():
+    network = ThresholdNetwork()
+    memory = memory_of(network)
+    for k in range(memory.size + 1):
+        decode_clicks(network, memory, [prompt((k % 32, k // 32, 16))])
+    calls = len(network.calls)
+    decode_clicks(network, memory, [prompt((1, 0, 16))])
+    assert len(network.calls) == calls
+    decode_clicks(network, memory, [prompt((0, 0, 16))])
+    assert len(network.calls) == calls + 1
+
+
+# ---- embeddings
+
+
+def test_cache_keeps_the_newest():
+    cache, made = EmbeddingCache(2), []
+
+    def get(value: float, weights="w", shape=(1, 2, 3)):
+        cube = torch.full(shape, value)
+        return cache.get(cube, weights, lambda: made.append(value) or value)
+
+    assert get(1.0) == (1.0, False) and get(1.0) == (1.0, True)
+    assert get(2.0) == (2.0, False) and get(1.0) == (1.0, True)
+    assert get(3.0) == (3.0, False)  # drops 2, which was used longest ago
+    assert get(1.0)[1] and not get(2.0)[1]
+    assert not get(2.0, weights="others")[1]
+    assert not get(2.0, shape=(3, 2, 1))[1], "the same bytes in another shape are another cube"
+    with pytest.raises(ValueError, match="cache size 0"):
+        EmbeddingCache(0)
+
+
+def scene(image: np.ndarray, grid: Grid, **prompts) -> MetaTensor:
+    inputs = MetaTensor(torch.as_tensor(image.copy())[None, None], affine=torch.as_tensor(grid.affine))
+    inputs.meta["prompts"] = to_json(read_prompts(prompts, grid.shape))
+    return inputs
+
+
+def summary_of(result: MetaTensor) -> dict:
+    return json.loads(result.meta["summary"])
+
+
+def test_further_clicks_and_objects_use_the_embedding_again():
+    network, inferer = ThresholdNetwork(), ClickInferer(32, window=[-100, 100], progress=False)
+    image = PAIR.image(IMAGE)
+    left, right = PAIR.click(IMAGE, 0), PAIR.click(IMAGE, 1)
+    first = summary_of(inferer(scene(image, IMAGE, foreground=[left]), network))
+    assert first["embeddings"] == {"computed": network.encoded, "reused": 0}
+    before = network.encoded
+    second = summary_of(inferer(scene(image, IMAGE, foreground=[left], background=[[1, 1, 1]]), network))
+    assert second["embeddings"] == {"computed": 0, "reused": before} and network.encoded == before
+    # Both objects lie in the inner half of the first one's cube.
+    inferer = ClickInferer(32, window=[-100, 100], progress=False)
+    network = ThresholdNetwork()
+    near = summary_of(inferer(scene(image, IMAGE, objects={"a": [left], "b": [np.add(left, [1, 0, 0])]}), network))
+    assert near["embeddings"]["computed"] == 1
+    far = summary_of(inferer(scene(image, IMAGE, objects={"a": [left], "b": [right]}), network))
+    assert far["embeddings"] == {"computed": 1, "reused": 1}
+
+
+def test_other_content_or_weights_are_encoded_anew():
+    network, inferer = ThresholdNetwork(), ClickInferer(32, window=[-100, 100], progress=False)
+    image = PAIR.image(IMAGE)
+    click = PAIR.click(IMAGE)
+    inferer(scene(image, IMAGE, foreground=[click]), network)
+    assert network.encoded == 1
+    changed = image.copy()
+    changed[tuple(np.round(click).astype(int))] += 1e-3
+    inferer(scene(changed - 2, IMAGE, foreground=[click]), network)
+    assert network.encoded == 2
+    with torch.no_grad():
+        network.weight += 1e-3
+    inferer(scene(image, IMAGE, foreground=[click]), network)
+    assert network.encoded == 3
+    inferer(scene(image, IMAGE, foreground=[click]), network)
+    assert network.encoded == 3
+
+
+# ---- label maps
+
+
+def view(grid: Grid, logits: torch.Tensor) -> View:
+    return View(grid, grid, logits[None], torch.ones(grid.shape, dtype=torch.bool), 1.0, "test")
+
+
+def target(*views: View) -> Target:
+    return Target(ObjectPrompt("a"), np.zeros(3), 1.0, list(views))
+
+
+SMALL = Grid(np.eye(4), (12, 12, 12))
+
+
+def ramp(at: float, slope: float = 1.0) -> torch.Tensor:
+    return (torch.arange(12.0) - at).view(12, 1, 1).expand(12, 12, 12) * slope
+
+
+def test_the_larger_logit_wins():
+    up, down = ramp(3.5), ramp(8.5, -1)
+    labels = label_map([target(view(SMALL, up)), target(view(SMALL, down))], SMALL, torch.device("cpu"))
+    assert labels.dtype == torch.uint8
+    # Where both say the same, the first keeps it.
+    assert labels[:, 0, 0].tolist() == [2] * 6 + [1] * 6
+    swapped = label_map([target(view(SMALL, down)), target(view(SMALL, up))], SMALL, torch.device("cpu"))
+    assert swapped[:, 5, 5].tolist() == [1] * 7 + [2] * 5
+
+
+def test_a_finer_view_has_the_word_in_its_cube():
+    wide = cube_around((5.5, 5.5, 5.5), 4.0, 12)
+    fine = cube_around((5.5, 5.5, 5.5), 0.5, 12)
+    views = [view(fine, torch.full((12, 12, 12), -5.0)), view(wide, torch.full((12, 12, 12), 3.0))]
+    labels = label_map([target(*views)], SMALL, torch.device("cpu"))
+    hole = torch.zeros(12, 12, 12, dtype=torch.bool)
+    hole[3:9, 3:9, 3:9] = True
+    assert torch.equal(labels == 0, hole)
+
+
+def test_nothing_found_and_many_objects():
+    nothing = target(view(SMALL, torch.full((12, 12, 12), -1.0)))
+    assert not label_map([nothing], SMALL, torch.device("cpu")).any()
+    labels = label_map([nothing] * 255 + [target(view(SMALL, ramp(3.5)))], SMALL, torch.device("cpu"))
+    assert labels.dtype == torch.uint16 and set(labels.int().unique().tolist()) == {0, 256}
+
+
+@pytest.mark.parametrize("flip", [1, -1])
+def test_a_mask_of_one_voxel_comes_back_where_it_was(flip):
+    image = grid_around(rotation(0, 0, 30) @ np.diag([2.0 * flip, 2.0, 2.0]), (9, 9, 9))
+    cube = cube_around((12, -30, 45), 0.5, 32)
+    mm = cube.to_mm(np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"), axis=-1))
+    near = torch.as_tensor(0.9 - np.linalg.norm(mm - image.to_mm(np.array([4, 5, 4])), axis=-1)).float()
+    labels = label_map([target(view(cube, near))], image, torch.device("cpu"))
+    assert torch.nonzero(labels).tolist() == [[4, 5, 4]]
+
+
+# ---- scribbles
+
+
+def test_scribble_points_lie_on_the_strokes_and_spread():
+    strokes = torch.zeros(60, 60, 30, dtype=torch.uint8)
+    strokes[5:50, 10, 10] = 1
+    strokes[20, 40:44, 10] = 2
+    strokes[1, 1, 1] = 3
+    points, labels = scribble_points(strokes, IMAGE)
+    assert labels == [1] * POINTS_PER_STROKE + [0] * 4
+    for point, label in zip(points, labels, strict=True):
+        assert strokes[tuple(int(x) for x in point)] == (1 if label else 2)
+    along = [p[0] for p, label in zip(points, labels, strict=True) if label]
+    assert along[0] == 27 and {min(along), max(along)} == {5, 49}
+    assert len({tuple(p) for p in points}) == len(points)
+
+
+def test_scribble_distances_are_in_mm():
+    strokes = torch.zeros(5, 5, 5, dtype=torch.uint8)
+    strokes[2, 2, 2] = strokes[4, 2, 2] = strokes[2, 2, 3] = 1
+    points, _ = scribble_points(strokes, Grid(np.diag([1.0, 1.0, 9.0, 1.0]), (5, 5, 5)))
+    assert points[1] == [2, 2, 3], "one thick slice away is farther than two thin voxels"
+
+
+def test_no_strokes():
+    assert scribble_points(torch.zeros(5, 5, 5, dtype=torch.uint8), SMALL) == ([], [])
+
+
+# ---- the rest
+
+
+def test_devices():
+    assert checked_device("cpu") == torch.device("cpu")
+    assert checked_device(torch.device("cpu")) == torch.device("cpu")
+    assert checked_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for wrong in ("gpu", "cuda:99", "meta", None, 2.5):
+        with pytest.raises(ValueError, match="expected auto or one of"):
+            checked_device(wrong)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a/b/case.nii.gz", "case"),
+        ("case.v2.NII", "case.v2"),
+        ("a/scan.mha", "scan"),
+        ("dicom/folder/", "folder"),
+        ("image.dcm", "image.dcm"),
+    ],
+)
+def test_case_names(path, name):
+    assert case_name(path) == name
+
+
+def test_the_folder_itself_has_a_name(tmp_path, monkeypatch):
+    (tmp_path / "series").mkdir()
+    monkeypatch.chdir(tmp_path / "series")
+    assert case_name(".") == "series"
+
+
+def test_cases():
+    assert list_cases("a.nii", foreground=[1], box=None) == [{"image": "a.nii", "foreground": [1], "box": None}]
+    two = list_cases(["a.nii", {"image": "b.nii", "foreground": [2]}], foreground=[1])
+    assert [(c["image"], c["foreground"]) for c in two] == [("a.nii", [1]), ("b.nii", [2])]
+    with pytest.raises(ValueError, match="named a"):
+        list_cases(["x/a.nii", "y/a.nii.gz"])
+
+
+def test_weights_under_a_key_and_bare(tmp_path):
+    network = torch.nn.Linear(2, 3)
+    state = {k: torch.rand_like(v) for k, v in network.state_dict().items()}
+    for name, saved in (("bare.pt", state), ("keyed.pt", {"model": state, "epoch": 3})):
+        torch.save(saved, tmp_path / name)
+        torch.nn.init.zeros_(network.weight)
+        load_weights(network, tmp_path / name)
+        assert torch.equal(network.weight, state["weight"])
+
+
+def test_half_precision_weights_are_taken(tmp_path):
+    network = torch.nn.Linear(2, 3)
+    torch.save({k: v.half() for k, v in network.state_dict().items()}, tmp_path / "half.pt")
+    load_weights(network, tmp_path / "half.pt")
+    assert network.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"normalisation": "other"}, "normalisation 'other': expected clipped or above_zero"),
+        ({"cube_size": 0}, "cube_size 0"),
+        ({"spacing": -1}, "spacing -1"),
+        ({"cache_size": 0}, "cache size 0"),
+        ({"amp": "half"}, "amp 'half'"),
+    ],
+)
+def test_inferer_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ClickInferer(**settings)
+
+
+def test_inferer_wants_one_image_with_prompts():
+    inferer = ClickInferer(32, progress=False)
+    with pytest.raises(ValueError, match="carries no prompts"):
+        inferer(MetaTensor(torch.rand(1, 1, 8, 8, 8)), ThresholdNetwork())
+    for shape in ((2, 1, 8, 8, 8), (1, 2, 8, 8, 8), (1, 8, 8, 8)):
+        with pytest.raises(ValueError, match="expected one image of one channel"):
+            inferer(MetaTensor(torch.rand(shape)), ThresholdNetwork())
+
+
+def test_inferer_leaves_its_input_alone():
+    image = PAIR.image(IMAGE)
+    inputs = scene(image, IMAGE, foreground=[PAIR.click(IMAGE)])
+    meta = dict(inputs.meta)
+    result = ClickInferer(32, window=[-100, 100], progress=False)(inputs, ThresholdNetwork())
+    assert "summary" not in inputs.meta and inputs.meta.keys() == meta.keys()
+    np.testing.assert_array_equal(inputs[0, 0].numpy(), image)
+    assert torch.equal(result.affine, inputs.affine)
+    assert dice(result[0, 0], PAIR.truth(IMAGE)) >= 0.9
+
+
+@pytest.mark.parametrize("normalisation", ["clipped", "above_zero"])
+def test_a_background_click_may_come_first(normalisation):
+    network = ThresholdNetwork()
+    inferer = ClickInferer(32, window=[-100, 100], progress=False, normalisation=normalisation)
+    left, right = PAIR.click(IMAGE, 0), PAIR.click(IMAGE, 1)
+    inputs = scene(PAIR.image(IMAGE) + 100, IMAGE, points=[right, left], point_labels=[0, 1])
+    inferer(inputs, network)
+    assert network.calls[0]["labels"].tolist() == [[1]], "the first click that the network sees is a foreground one"
+    assert network.calls[1]["labels"].tolist() == [[1, 0]]
