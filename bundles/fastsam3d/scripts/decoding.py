@@ -52,7 +52,8 @@ class CubePrompt:
 
 
 def _content(values: Tensor) -> bytes:
-    return hashlib.blake2b(values.detach().cpu().contiguous().view(torch.uint8).numpy(), digest_size=16).digest()
+    # As bytes, because a prompt without points has no element to be viewed.
+    return hashlib.blake2b(values.detach().cpu().numpy().tobytes(), digest_size=16).digest()
 
 
 class CubeMemory:

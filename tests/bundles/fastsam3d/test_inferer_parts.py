@@ -156,6 +156,14 @@ def test_only_the_new_click_is_decoded():
     assert len(network.calls) == 5
 
 
+def test_a_box_alone_is_remembered_too():
+    network = ThresholdNetwork()
+    memory = memory_of(network)
+    for _ in range(2):
+        ((logits, _),) = decode_clicks(network, memory, [prompt(box=torch.tensor([[5.0, 9, 9], [15, 22, 22]]))])
+        assert (logits > 0).any() and len(network.calls) == 1
+
+
 def test_memory_of_steps_is_bounded():
     network = ThresholdNetwork()
     memory = memory_of(network)
