@@ -22,6 +22,8 @@ from torch.nn import functional as F
 SLAB_VOXELS = 1 << 23
 # Axes that part by less than this many voxels over the whole grid are parallel.
 NEGLIGIBLE = 1e-3
+# Up to so many source voxels along an axis, interpolation along it is fastest as a matrix product.
+SHORT_AXIS = 160
 
 
 class Grid(NamedTuple):
@@ -97,10 +99,9 @@ def resample(
         raise ValueError(f"a volume of shape {tuple(volume.shape[1:])} was given with a grid of shape {source.shape}")
     dtype = torch.float32 if mode == "bilinear" or not volume.is_floating_point() else volume.dtype
     start, stop = overlap(source, target)
-    values = torch.zeros(volume.shape[0], *target.shape, dtype=dtype, device=volume.device)
-    inside = torch.zeros(target.shape, dtype=torch.bool, device=volume.device)
     if (stop <= start).any():
-        return values, inside
+        empty = torch.zeros(target.shape, dtype=torch.bool, device=volume.device)
+        return torch.zeros(volume.shape[0], *target.shape, dtype=dtype, device=volume.device), empty
     factors = _factors(source, target) if average and mode == "bilinear" else np.ones(3, dtype=int)
     # Whole blocks around the target, so that no average at its border lacks the voxels beyond.
     start, stop = np.maximum(start - factors, 0), np.minimum(stop + 2 * factors, source.shape)
@@ -109,6 +110,11 @@ def resample(
     fine = source
     volume, source = _average(volume, source, factors)
     step = max(1, SLAB_VOXELS // (target.shape[1] * target.shape[2]))
+    if step >= target.shape[0]:
+        sampled = _sample(volume, _positions(source, target, volume.device), target.shape, mode)
+        return sampled, _inside(_positions(fine, target, volume.device), fine.shape).expand(target.shape)
+    values = torch.empty(volume.shape[0], *target.shape, dtype=dtype, device=volume.device)
+    inside = torch.empty(target.shape, dtype=torch.bool, device=volume.device)
     for first in range(0, target.shape[0], step):
         last = min(first + step, target.shape[0])
         slab = target.crop((first, 0, 0), (last, *target.shape[1:]))
@@ -177,10 +183,17 @@ def _sample_along_axes(volume: Tensor, positions: list[Tensor], shape: Sequence[
             volume = volume.index_select(1 + k, position.round().long())
             continue
         low = position.floor()
-        weight = (position - low).to(volume.dtype).view([-1 if k == i else 1 for i in range(3)])
-        below = volume.index_select(1 + k, low.long())
-        above = volume.index_select(1 + k, (low.long() + 1).clamp(max=last))
-        volume = torch.lerp(below, above, weight)
+        weight = (position - low).to(volume.dtype)
+        below, above = low.long(), (low.long() + 1).clamp(max=last)
+        if last < SHORT_AXIS:
+            matrix = volume.new_zeros(len(low), last + 1)
+            matrix.scatter_add_(1, below[:, None], 1 - weight[:, None]).scatter_add_(1, above[:, None], weight[:, None])
+            before, after = volume.shape[: 1 + k], volume.shape[2 + k :]
+            rows = volume.reshape(before.numel(), last + 1, after.numel())
+            volume = (rows.squeeze(2) @ matrix.T if k == 2 else matrix @ rows).reshape(*before, len(low), *after)
+            continue
+        weight = weight.view([-1 if k == i else 1 for i in range(3)])
+        volume = torch.lerp(volume.index_select(1 + k, below), volume.index_select(1 + k, above), weight)
     return volume
 
 

@@ -29,9 +29,10 @@ def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tenso
         box, region = _region(views, image)
         logits = _merge(target.views, region, device)
         won = logits > (0 if best is None else best[box])
-        labels[box][won] = value
+        # Later values are larger ones: taking the maximum is filling, without a branch for each voxel.
+        torch.maximum(labels[box], won.to(labels.dtype) * value, out=labels[box])
         if best is not None:
-            best[box][won] = logits[won]
+            torch.maximum(best[box], logits, out=best[box])
     return labels if labels.dtype == torch.uint8 else labels.to(torch.uint16)
 
 
@@ -52,11 +53,17 @@ def _positive_part(view: View) -> Grid:
 
 def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:
     """(X, Y, Z) logits on ``region``: each view overwrites what coarser ones said of its cube."""
-    logits = torch.full(region.shape, -LARGEST_LOGIT, device=device)
+    logits = None
     for view in reversed(views):
         start, stop = overlap(region, view.grid)
         part = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
         # A thick slice gets what its middle says: a mean would mix it with what lies beside it.
         values, inside = resample(view.logits, view.grid, region.crop(start, stop), average=False)
+        if inside.shape == region.shape and bool(inside.all()):
+            # As with most objects: nothing of any other view is left to be seen.
+            logits = values[0]
+            continue
+        if logits is None:
+            logits = torch.full(region.shape, -LARGEST_LOGIT, device=device)
         logits[part] = torch.where(inside, values[0], logits[part])
     return logits
