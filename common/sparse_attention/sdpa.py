@@ -20,20 +20,59 @@ from .constants import constant
 from .naive import allowed
 from .patterns import Pattern
 
-# Measured on CPU (head size 128): windows of 32 beat regrouping 2 to 10 times at 4 keys a query, and lose it at 64.
+# Tokens a window and most of them, measured on CPU (head size 128): windows of 32 beat regrouping 2 to 10 times at
+# 4 keys a query, and lose at 64.
 WINDOW, LONGEST_WINDOW = 32, 64
+
+# Keys up to which plain products in bf16 on a CPU take a third of the time of SDPA's kernel there.
+LONGEST_PRODUCT = 512
+
+# Tokens that a CPU serves at once: temporary tensors of this size lie in recycled memory, and near the cache; larger
+# ones the system hands out anew each time, page by page.
+PIECE = 1024
 
 
 def sdpa_attention(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...]) -> Tensor:
     """Args and result as in `naive_attention`; the result lies in memory as (batch, tokens, heads, head_dim)."""
+    batch, heads, tokens, head_dim = q.shape
+    size = _piece(q, patterns)
+    pieces = _split((q, k, v), size, dim=2)
+    recorded = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    if len(pieces) == 1 or recorded:
+        return _join([_attend(*piece, patterns) for piece in pieces], dim=1).transpose(1, 2)
+    # The same without keeping the pieces; autograd would copy all of `out` for each of them.
+    out = q.new_empty((batch, tokens, heads, head_dim))
+    for piece, place in zip(pieces, out.split(size, dim=1), strict=True):
+        place.copy_(_attend(*piece, patterns))
+    return out.transpose(1, 2)
+
+
+def _split(tensors: tuple[Tensor, ...], sizes: int | list[int], dim: int) -> list[tuple[Tensor, ...]]:
+    # Split, not sliced: the gradient of every slice would be a tensor as large as the whole.
+    return list(zip(*(x.split(sizes, dim=dim) for x in tensors), strict=True))
+
+
+def _join(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
+
+
+def _piece(q: Tensor, patterns: tuple[Pattern, ...]) -> int:
+    """Tokens to serve at once: all, or on a CPU about PIECE in whole segments of every pattern."""
+    if q.device.type != "cpu" or any(segment is None for segment, _ in patterns):
+        return q.shape[2]
+    step = math.lcm(*(segment for segment, _ in patterns))
+    return step * max(1, PIECE // (step * q.shape[0]))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...]) -> Tensor:
+    """(batch, heads, tokens, head_dim) -> (batch, tokens, heads, head_dim)."""
+    runs = _runs(patterns)
     share = q.shape[1] // len(patterns)
-    outputs, head = [], 0
-    for run in _runs(patterns):
-        heads = slice(head, head + share * len(run))
-        head = heads.stop
-        attend = _windowed if _short(run[0]) else _regrouped
-        outputs.append(attend(q[:, heads], k[:, heads], v[:, heads], run))
-    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)).transpose(1, 2)
+    heads = _split((q, k, v), [share * len(run) for run in runs], dim=1)
+    outputs = []
+    for run, mine in zip(runs, heads, strict=True):
+        outputs.append(_windowed(*mine, run) if _short(run[0]) else _regrouped(*mine, *run[0]))
+    return _join(outputs, dim=2)
 
 
 def _short(pattern: Pattern) -> bool:
@@ -55,19 +94,16 @@ def _runs(patterns: tuple[Pattern, ...]) -> list[tuple[Pattern, ...]]:
 
 def _windowed(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...]) -> Tensor:
     """(batch, heads, tokens, head_dim) -> (batch, tokens, heads, head_dim), for patterns of short segments."""
-    tokens, share = q.shape[2], q.shape[1] // len(patterns)
+    batch, heads, tokens, head_dim = q.shape
     step = math.lcm(*(segment for segment, _ in patterns))
-    window = step * -(-WINDOW // step)
-    whole = tokens // window * window
-    outputs = []
-    if whole:
-        mask = _window_mask(patterns, share, window, q.device)
-        outputs.append(_attend_masked(*(_fold(x[:, :, :whole], window) for x in (q, k, v)), mask))
-    if whole < tokens:
-        mask = _window_mask(patterns, share, tokens - whole, q.device)
-        outputs.append(_attend_masked(*(x[:, :, whole:] for x in (q, k, v)), mask))
-    outputs = [x.transpose(1, 2).reshape(q.shape[0], -1, q.shape[1], q.shape[3]) for x in outputs]
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+    window = min(step * -(-WINDOW // step), tokens)
+    if rest := tokens % window:
+        # What is left over is one shorter window of its own: nothing is padded.
+        parts = _split((q, k, v), [tokens - rest, rest], dim=2)
+        return torch.cat([_windowed(*part, patterns) for part in parts], dim=1)
+    mask = _window_mask(patterns, heads // len(patterns), window, q.device)
+    out = _scaled_dot_product(*(_fold(x, window) for x in (q, k, v)), mask[None])
+    return out.transpose(1, 2).reshape(batch, tokens, heads, head_dim)
 
 
 def _fold(x: Tensor, window: int) -> Tensor:
@@ -82,29 +118,27 @@ def _window_mask(patterns: tuple[Pattern, ...], share: int, window: int, device:
     return masks.repeat_interleave(share, dim=0)
 
 
-def _attend_masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
-        # The CPU kernel of SDPA converts tile by tile here: its backward takes three times as long as plain products.
+def _scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= LONGEST_PRODUCT:
         scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5
-        return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[None])
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        return scores.softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def _regrouped(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...]) -> Tensor:
+def _regrouped(q: Tensor, k: Tensor, v: Tensor, segment: int | None, dilation: int) -> Tensor:
     """(batch, heads, tokens, head_dim) -> (batch, tokens, heads, head_dim), for one pattern of long groups."""
     tokens = q.shape[2]
-    ((segment, dilation),) = patterns
     segment = min(segment or tokens, tokens)
     dilation = min(dilation, segment)
     if segment % dilation:
         return _attend_ragged(q, k, v, segment, dilation)
-    whole = tokens // segment * segment
-    main = _attend_even(*(x[:, :, :whole] for x in (q, k, v)), segment, dilation)
-    if whole == tokens:
-        return main
-    # What is left over is one shorter segment of its own: no key of the whole segments needs a mask for its sake.
-    rest = _regrouped(*(x[:, :, whole:] for x in (q, k, v)), ((None, dilation),))
-    return torch.cat([main, rest], dim=1)
+    if rest := tokens % segment:
+        # What is left over is one shorter segment of its own: the whole ones need no mask for its sake.
+        parts = _split((q, k, v), [tokens - rest, rest], dim=2)
+        return torch.cat([_regrouped(*part, segment, dilation) for part in parts], dim=1)
+    return _attend_even(q, k, v, segment, dilation)
 
 
 def _attend_even(q: Tensor, k: Tensor, v: Tensor, segment: int, dilation: int) -> Tensor:
@@ -115,7 +149,7 @@ def _attend_even(q: Tensor, k: Tensor, v: Tensor, segment: int, dilation: int) -
         x = x.transpose(1, 2).reshape(-1, length, dilation, heads, head_dim)
         return x.permute(0, 2, 3, 1, 4).reshape(-1, heads, length, head_dim)
 
-    out = F.scaled_dot_product_attention(group(q), group(k), group(v))
+    out = _scaled_dot_product(group(q), group(k), group(v))
     out = out.reshape(-1, dilation, heads, length, head_dim).permute(0, 3, 1, 2, 4)
     return out.reshape(batch, -1, heads, head_dim)
 
@@ -130,7 +164,7 @@ def _attend_ragged(q: Tensor, k: Tensor, v: Tensor, segment: int, dilation: int)
         return x.reshape(batch * groups, length, heads, head_dim).transpose(1, 2)
 
     mask = mask.expand(batch, groups, length).reshape(batch * groups, 1, 1, length)
-    out = F.scaled_dot_product_attention(group(q), group(k), group(v), attn_mask=mask)
+    out = _scaled_dot_product(group(q), group(k), group(v), mask)
     return out.transpose(1, 2).reshape(batch, groups * length, heads, head_dim).index_select(1, place)
 
 

@@ -7,6 +7,7 @@ import os
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from common.sparse_attention import PAPER_PATTERNS, morton_order, sparse_attention
 
@@ -174,3 +175,16 @@ def test_export_leaves_no_trace_behind(name):
     x = torch.randn(1, 6, 131, 16)
     exported = torch.export.export(Layer(), (x,), strict=False).module()
     assert torch.allclose(exported(x), Layer()(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "short"), [("paper", 512), ("long", 4096)])
+def test_work_grows_linearly(name, short):
+    """Counted in bf16, whose products the counter knows on a CPU; time and memory are for tools/benchmark."""
+
+    def work(tokens):
+        q, k, v = torch.randn(3, 1, 6, tokens, 16, dtype=torch.bfloat16)
+        with FlopCounterMode(display=False) as counter:
+            sparse_attention(q, k, v, PATTERNS[name], backend="sdpa")
+        return counter.get_total_flops()
+
+    assert 0 < work(32768) == 32768 // short * work(short)
