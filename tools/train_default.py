@@ -186,8 +186,12 @@ def interactive_loss(
     if len(cubes) > 1:
         # One object a row, as the decoder wants it for several images.
         each = len(targets) // len(cubes)
-        skips = tuple(s.repeat_interleave(each, 0) for s in embedding.skips)
-        embedding = embedding._replace(features=embedding.features.repeat_interleave(each, 0), skips=skips)
+        repeat = lambda x: x.repeat_interleave(each, 0)  # noqa: E731
+        embedding = embedding._replace(
+            features=repeat(embedding.features),
+            skips=tuple(map(repeat, embedding.skips)),
+            detail=None if embedding.detail is None else repeat(embedding.detail),
+        )
     loss, scores = torch.zeros(()), []
     for step in range(steps):
         logits, iou = network.decode(embedding, state.points, state.labels, state.boxes, state.masks)
@@ -252,7 +256,7 @@ class Training:
         minutes: float = 90,
         rate: float = 1e-3,
         stages: Sequence[tuple[float, int, int]] = STAGES,
-        objects: int = 4,
+        objects: int = 3,
         amp: bool = True,
         workers: int = 1,
     ) -> None:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .drawing import draw_boxes, draw_points
 from .embedding import Embedding
 from .mask_decoder import MaskDecoder3D
 from .prompt_encoder import FOREGROUND, PromptEncoder3D
+from .refiner import Refiner
 
 
 class FastSAM3D(nn.Module):
@@ -21,6 +23,9 @@ class FastSAM3D(nn.Module):
         image_encoder: (B, 1, D, H, W) -> features (B, C, d, h, w), or an :class:`Embedding`.
         prompt_encoder: points, boxes and masks to tokens.
         mask_decoder: tokens and features to logits.
+        refiner: improves the mask decoder's logits; published weights have none. It needs an encoder with finer maps.
+        draw_prompts: draw points and boxes into the mask prompt as well, so that the dense embedding shows where they
+            are. Published weights were trained without.
         zeros_for_no_mask: show logits of 0 where there is no last mask, as SAM-Med3D's weights were trained, and not
             the embedding learned for it.
     """
@@ -30,12 +35,18 @@ class FastSAM3D(nn.Module):
         image_encoder: nn.Module,
         prompt_encoder: PromptEncoder3D,
         mask_decoder: MaskDecoder3D,
+        refiner: Refiner | None = None,
+        draw_prompts: bool = False,
         zeros_for_no_mask: bool = False,
     ) -> None:
         super().__init__()
+        if refiner is not None and not draw_prompts:
+            raise ValueError("a refiner without draw_prompts: it sees points and boxes only as they are drawn")
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
+        self.refiner = refiner
+        self.draw_prompts = draw_prompts
         self.zeros_for_no_mask = zeros_for_no_mask
 
     def encode(self, image: Tensor) -> Embedding:
@@ -43,7 +54,8 @@ class FastSAM3D(nn.Module):
         out = self.image_encoder(image.to(self.mask_decoder.iou_token.weight.dtype))
         features, skips = (out.features, out.skips) if isinstance(out, Embedding) else (out, ())
         code = self.prompt_encoder.pe_layer.grid(features.shape[2:]).to(features.dtype)
-        return Embedding(features, tuple(image.shape[2:]), self.mask_decoder.project_skips(skips), code)
+        detail = skips[-1] if self.refiner is not None else None
+        return Embedding(features, tuple(image.shape[2:]), self.mask_decoder.project_skips(skips), code, detail)
 
     def decode(
         self,
@@ -68,12 +80,17 @@ class FastSAM3D(nn.Module):
             logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M).
         """
         grid = embedding.features.shape[2:]
-        if masks is None and self.zeros_for_no_mask:
+        if masks is None and (self.zeros_for_no_mask or self.draw_prompts):
             masks = torch.zeros(len(points), 1, *(4 * n for n in grid), device=points.device)
+        if self.draw_prompts:
+            masks = draw_points(draw_boxes(masks, boxes, embedding.image_size), points, labels, embedding.image_size)
         sparse, dense = self.prompt_encoder(embedding.image_size, grid, points, labels, boxes, masks)
         code = self.prompt_encoder.pe_layer.grid(grid) if embedding.code is None else embedding.code
         code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
-        return self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
+        logits, iou = self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
+        if self.refiner is not None and not multimask:
+            logits = self.refiner(logits, masks, embedding.detail)
+        return logits, iou
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, D, H, W) -> logits (B, 1, D, H, W) of the object at the centre: a promptless default."""

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from .layers import ChannelNorm
 
 BACKGROUND, FOREGROUND, PADDING = 0, 1, -1
-DRAWN_LOGIT = 10.0
 
 
 class RandomFourierCode(nn.Module):
@@ -53,9 +52,6 @@ class PromptEncoder3D(nn.Module):
         mask_in_chans: channels inside the mask's convolutions.
         boxes: whether there are learned corner embeddings. Published SAM-Med3D weights have none.
         code: the positional code; published weights need :class:`.published.SwappedFourierCode`.
-        draw_points: draw each point into the mask as well, so that the dense embedding shows where it lies. A decoder
-            learns from that in a few hundred steps what it has to find out from positional codes in many thousands.
-            Published weights were trained without.
     """
 
     def __init__(
@@ -64,10 +60,8 @@ class PromptEncoder3D(nn.Module):
         mask_in_chans: int = 16,
         boxes: bool = False,
         code: RandomFourierCode | None = None,
-        draw_points: bool = False,
     ) -> None:
         super().__init__()
-        self.draw_points = draw_points
         self.pe_layer = code or RandomFourierCode(embed_dim)
         # 0 background, 1 foreground; 2 and 3 the low and high corner of a box.
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(4 if boxes else 2))
@@ -114,10 +108,6 @@ class PromptEncoder3D(nn.Module):
         Raises:
             ValueError: boxes for weights without box embeddings; a mask on another grid.
         """
-        if self.draw_points and points.shape[1]:
-            if masks is None:
-                masks = torch.zeros(len(points), 1, *(4 * n for n in grid), device=points.device)
-            masks = draw(masks, points, labels, image_size)
         if boxes is None:
             # SAM-Med3D's decoder has learned to see one padding token wherever there is no box.
             points = torch.cat([points, points.new_zeros(len(points), 1, 3)], dim=1)
@@ -150,25 +140,3 @@ class PromptEncoder3D(nn.Module):
             raise ValueError("a box was given to weights without box embeddings: give its centre as a point")
         code = self.pe_layer(self._places(boxes, image_size))
         return code + torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
-
-
-def draw(masks: Tensor, points: Tensor, labels: Tensor, image_size: Sequence[int]) -> Tensor:
-    """The mask logits with a block of 3 x 3 x 3 cells of a sure value at each point, a later one above an earlier one.
-
-    Args:
-        masks: (N, 1, D, H, W) logits; they are not changed.
-        points: (N, P, 3) voxel indices of the image.
-        labels: (N, P) 1 foreground, 0 background, -1 not a point.
-        image_size: voxels of the image along its three axes.
-    """
-    masks = masks.clone()
-    size = torch.tensor(masks.shape[2:], device=points.device)
-    voxels_a_cell = torch.tensor(image_size, device=points.device) / size
-    cells = ((points.float() + 0.5) / voxels_a_cell).floor().long()
-    block = torch.cartesian_prod(*[torch.arange(-1, 2, device=points.device)] * 3)
-    rows = torch.arange(len(masks), device=points.device)[:, None]
-    for i in range(points.shape[1]):
-        x, y, z = (cells[:, i, None] + block).clamp(min=0).minimum(size - 1).unbind(-1)
-        value = torch.where(labels[:, i] == FOREGROUND, DRAWN_LOGIT, -DRAWN_LOGIT).to(masks.dtype)[:, None]
-        masks[rows, 0, x, y, z] = torch.where(labels[:, i, None] == PADDING, masks[rows, 0, x, y, z], value)
-    return masks

@@ -1,0 +1,57 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Points and boxes drawn into a mask prompt: what they say, said where it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .prompt_encoder import FOREGROUND, PADDING
+
+# As sure as the last mask's logits may be.
+DRAWN_LOGIT = 10.0
+
+
+def draw_points(masks: Tensor, points: Tensor, labels: Tensor, image_size: Sequence[int]) -> Tensor:
+    """The mask logits with a block of 3 x 3 x 3 cells of a sure value at each point, a later one above an earlier one.
+
+    Args:
+        masks: (N, 1, D, H, W) logits; they are not changed.
+        points: (N, P, 3) voxel indices of the image.
+        labels: (N, P) 1 foreground, 0 background, -1 not a point.
+        image_size: voxels of the image along its three axes.
+    """
+    masks = masks.clone()
+    size = torch.tensor(masks.shape[2:], device=points.device)
+    voxels_a_cell = torch.tensor(image_size, device=points.device) / size
+    cells = ((points.float() + 0.5) / voxels_a_cell).floor().long()
+    block = torch.cartesian_prod(*[torch.arange(-1, 2, device=points.device)] * 3)
+    rows = torch.arange(len(masks), device=points.device)[:, None]
+    for i in range(points.shape[1]):
+        x, y, z = (cells[:, i, None] + block).clamp(min=0).minimum(size - 1).unbind(-1)
+        value = torch.where(labels[:, i] == FOREGROUND, DRAWN_LOGIT, -DRAWN_LOGIT).to(masks.dtype)[:, None]
+        masks[rows, 0, x, y, z] = torch.where(labels[:, i, None] == PADDING, masks[rows, 0, x, y, z], value)
+    return masks
+
+
+def draw_boxes(masks: Tensor, boxes: Tensor | None, image_size: Sequence[int]) -> Tensor:
+    """The mask logits with a sure background outside each object's box.
+
+    Args:
+        masks: (N, 1, D, H, W) logits; they are not changed.
+        boxes: (N, 2, 3) lowest and highest corner, voxel indices of the image; None for none.
+        image_size: voxels of the image along its three axes.
+    """
+    if boxes is None:
+        return masks
+    outside = torch.zeros_like(masks, dtype=torch.bool)
+    for axis, (cells, voxels) in enumerate(zip(masks.shape[2:], image_size, strict=True)):
+        # The centres of the cells as voxel indices.
+        centres = (torch.arange(cells, device=masks.device) + 0.5) * (voxels / cells) - 0.5
+        beyond = (centres < boxes[:, :1, axis]) | (centres > boxes[:, 1:, axis])
+        outside |= beyond.view(len(masks), 1, *(-1 if k == axis else 1 for k in range(3)))
+    return masks.masked_fill(outside, -DRAWN_LOGIT)

@@ -1,0 +1,57 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""A small U-Net after the mask decoder, that carries what the prompts say along the edges of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.nets import UNet
+from torch import Tensor, nn
+
+from .drawing import DRAWN_LOGIT
+
+
+class Refiner(nn.Module):
+    """Adds to the decoder's logits what a U-Net makes of them, of the prompts drawn as a mask and of the image.
+
+    In SAM's decoder a cell learns of the prompts through a few tokens alone and never of its neighbours: from scratch
+    it takes hundreds of thousands of images until a click spreads over an organ. Convolutions need a few thousand.
+
+    Args:
+        detail_channels: of the encoder's finest feature map, on the grid of the logits.
+        channels: of the U-Net's levels, the first at half the grid of the logits; multiples of 4.
+        width: channels on the grid of the logits itself, a multiple of 4.
+    """
+
+    def __init__(self, detail_channels: int = 16, channels: Sequence[int] = (32, 64, 96, 128), width: int = 8) -> None:
+        super().__init__()
+        # Normalised over groups of channels: over a batch objects would change each other's masks.
+        norm = ("group", {"num_groups": 4})
+        inputs = detail_channels + 2
+        self.unet = UNet(3, inputs, width, channels, (2,) * (len(channels) - 1), num_res_units=1, norm=norm)
+        self.edges = nn.Sequential(
+            nn.Conv3d(inputs + width, width, kernel_size=3, padding=1),
+            nn.GroupNorm(4, width),
+            nn.LeakyReLU(),
+            nn.Conv3d(width, 1, kernel_size=1),
+        )
+
+    def forward(self, logits: Tensor, prompts: Tensor, detail: Tensor) -> Tensor:
+        """Better logits.
+
+        Args:
+            logits: (N, 1, D, H, W) of the mask decoder.
+            prompts: (N, 1, D, H, W) the mask prompt with the points drawn into it.
+            detail: (1, C, D, H, W), or (N, C, D, H, W) where each object has its own image.
+
+        Returns:
+            (N, 1, D, H, W).
+        """
+        drawn = torch.cat([logits, prompts.to(logits.dtype)], dim=1) / DRAWN_LOGIT
+        x = torch.cat([detail.expand(len(logits), -1, -1, -1, -1).to(logits.dtype), drawn], dim=1)
+        # Convolutions of few channels are several times as fast with the channels innermost.
+        x = x.to(self.edges[0].weight.dtype).contiguous(memory_format=torch.channels_last_3d)
+        return logits + self.edges(torch.cat([x, self.unet(x)], dim=1)).to(logits.dtype)
