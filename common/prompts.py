@@ -126,9 +126,12 @@ def _given(value: Any) -> bool:
 def _read_object(name: str, given: Mapping[str, Any], shape: Sequence[int]) -> ObjectPrompt:
     foreground = _read_points(name, "foreground", given.get("foreground"), shape)
     background = _read_points(name, "background", given.get("background"), shape)
-    points = _read_points(name, "points", given.get("points"), shape)
+    points = _read_points(name, "points", given.get("points"), None)
     labels = _read_labels(name, given.get("point_labels"), len(points))
+    # Some clients pad: what is labelled -1 is no point, wherever it lies.
     kept = [(p, v) for p, v in zip(points, labels, strict=True) if v >= 0]
+    for point, _ in kept:
+        _check_inside(name, "points", np.array(point), shape)
     points = foreground + background + [p for p, _ in kept]
     labels = [1] * len(foreground) + [0] * len(background) + [v for _, v in kept]
     prompt = ObjectPrompt(
@@ -157,7 +160,8 @@ def _numbers(value: Any) -> np.ndarray | None:
         return None
 
 
-def _read_points(name: str, key: str, value: Any, shape: Sequence[int]) -> list[tuple[float, float, float]]:
+def _read_points(name: str, key: str, value: Any, shape: Sequence[int] | None) -> list[tuple[float, float, float]]:
+    """The points, all of them inside a volume of ``shape`` if it is given."""
     if value is None:
         return []
     array = _numbers(value)
@@ -165,7 +169,7 @@ def _read_points(name: str, key: str, value: Any, shape: Sequence[int]) -> list[
         array = array[None]
     if array is None or array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"{name}: {key} is {value!r}: expected a list of [i, j, k] voxel indices")
-    for point in array:
+    for point in array if shape is not None else ():
         _check_inside(name, key, point, shape)
     return [tuple(float(x) for x in p) for p in array]
 
@@ -186,7 +190,6 @@ def _read_labels(name: str, value: Any, count: int) -> list[int]:
     labels = _numbers([] if value is None else value)
     if labels is None or labels.shape != (count,):
         raise ValueError(f"{name}: {count} points and point_labels {value!r}: expected one label for each point")
-    # -1 is the padding that some clients send.
     if not np.isin(labels, (1, 0, -1)).all():
         raise ValueError(f"{name}: point_labels {value!r}: expected 1 (foreground) or 0 (background)")
     return [int(v) for v in labels]

@@ -40,12 +40,25 @@ def save_template(folder: Path) -> tuple[Path, Path]:
 
 
 def segment(image: Path, clicks: list[list[int]], name: str, output: Path) -> dict:
-    """Run the bundle as a user would, its progress shown, and return the description that it wrote."""
+    """Run the bundle as a user would, its progress shown, and return the description that it wrote.
+
+    Raises:
+        ValueError: with the bundle's own reason, where it stopped.
+    """
     command = [sys.executable, "-m", "monai.bundle", "run"]
     command += ["--bundle_root", str(BUNDLE), "--config_file", str(BUNDLE / "configs/inference.json")]
     command += ["--image", str(image), "--objects", json.dumps({name: clicks}), "--output_dir", str(output)]
     print("$ python " + shlex.join(command[1:]), flush=True)
-    subprocess.run(command, check=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    said = b""
+    while chunk := process.stderr.read1(1 << 16):
+        sys.stderr.buffer.write(chunk)
+        sys.stderr.flush()
+        said += chunk
+    if process.wait():
+        # MONAI's own last lines name the step that failed; the reason stands above them.
+        reasons = [line for line in said.decode(errors="replace").splitlines() if line.startswith("ValueError: ")]
+        raise ValueError(reasons[-1].removeprefix("ValueError: ") if reasons else f"exit code {process.returncode}")
     return json.loads((output / f"{case_name(str(image))}_seg.json").read_text())
 
 
@@ -93,8 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         clicks = [given.click[i : i + 3] for i in range(0, len(given.click), 3)]
     try:
         result = segment(image, clicks, name, given.output)
-    except subprocess.CalledProcessError as error:
-        print(f"the bundle stopped with exit code {error.returncode}: its message is above", file=sys.stderr)
+    except ValueError as error:
+        print(f"\nnot segmented: {error}", file=sys.stderr)
         return 1
     print("\n" + "\n".join(report(result, given.output, reference)))
     print(f"picture    {given.output / (case_name(str(image)) + '_seg.png')}")

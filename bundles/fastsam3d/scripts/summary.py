@@ -21,13 +21,17 @@ def summarise(scene: Scene, targets: list[Target], labels: Tensor) -> dict[str, 
     voxels = torch.bincount(labels.flatten().int(), minlength=len(targets) + 1).tolist()
     return {
         "label_names": {str(i): t.prompt.name for i, t in enumerate(targets, start=1)},
-        "objects": [_describe(i, t, voxels[i], voxels[i] * voxel_ml) for i, t in enumerate(targets, start=1)],
+        "objects": [_describe(scene, i, t, voxels[i], voxels[i] * voxel_ml) for i, t in enumerate(targets, start=1)],
         "notes": scene.notes,
     }
 
 
-def _describe(value: int, target: Target, voxels: int, volume_ml: float) -> dict[str, Any]:
-    notes = list(target.notes)
+def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: float) -> dict[str, Any]:
+    notes = target.notes + [
+        f"the click at {list(point)} lies in none of the cubes and had no effect"
+        for point in target.prompt.points
+        if not any(_shows(view, scene.grid.to_mm(np.array(point))) for view in target.views)
+    ]
     if not voxels:
         found = any(bool(v.mask.any()) for v in target.views)
         notes.append("other objects cover all of it" if found else "the network found nothing at these prompts")
@@ -48,6 +52,11 @@ def _describe(value: int, target: Target, voxels: int, volume_ml: float) -> dict
         "cubes": [_describe_cube(v) for v in target.views],
         "notes": notes,
     }
+
+
+def _shows(view: View, place_mm: np.ndarray) -> bool:
+    voxel = view.cube.to_voxels(place_mm)
+    return bool(((voxel > -0.5) & (voxel < np.array(view.cube.shape) - 0.5)).all())
 
 
 def _describe_cube(view: View) -> dict[str, Any]:
