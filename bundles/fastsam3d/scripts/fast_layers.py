@@ -16,42 +16,43 @@ from .networks.mask_decoder import SplitCells
 ROWS = 512
 
 
-def faster(module: nn.Module, int8: bool = False) -> nn.Module:
+def faster(module: nn.Module, products: str = "packed") -> nn.Module:
     """Replace the layers inside ``module`` (in inference, of one dtype) by faster ones; returns ``module``.
 
     Args:
         module: changed in place.
-        int8: quantise linear layers.
+        products: how linear layers compute: ``packed`` where that is possible, ``plain`` (for the compiler, which
+            cannot look into packed weights), or ``int8``.
     """
     for name, child in module.named_children():
         if isinstance(child, MLP) and isinstance(child.act, nn.GELU):
-            child.lin1, child.act = linear_gelu(child.lin1, int8), nn.Identity()
-            child.lin2 = linear(child.lin2, int8)
+            child.lin1, child.act = linear_gelu(child.lin1, products), nn.Identity()
+            child.lin2 = linear(child.lin2, products)
         elif isinstance(child, nn.Linear):
-            setattr(module, name, linear(child, int8))
+            setattr(module, name, linear(child, products))
         elif isinstance(child, SplitCells):
-            setattr(module, name, SplitCellsProduct(child))
+            setattr(module, name, SplitCellsProduct(child, products))
         elif isinstance(child, PatchEmbed3D) and child.proj.weight.dtype != torch.float32:
-            setattr(module, name, PatchProduct(child, int8))
+            setattr(module, name, PatchProduct(child, products))
         elif isinstance(child, nn.Conv3d):
             child.to(memory_format=torch.channels_last_3d)
         else:
-            faster(child, int8)
+            faster(child, products)
     return module
 
 
-def linear(layer: nn.Linear, int8: bool = False) -> nn.Module:
-    """The fastest form of a linear layer where it lies."""
-    if int8:
+def linear(layer: nn.Linear, products: str) -> nn.Module:
+    """A linear layer in the form asked for."""
+    if products == "int8":
         return Int8Linear(layer)
-    return PackedLinear(layer) if can_pack(layer.weight) else layer
+    return PackedLinear(layer) if products == "packed" and can_pack(layer.weight) else layer
 
 
-def linear_gelu(layer: nn.Linear, int8: bool = False) -> nn.Module:
+def linear_gelu(layer: nn.Linear, products: str) -> nn.Module:
     """The same, followed by GELU."""
-    if not int8 and can_pack(layer.weight):
+    if products == "packed" and can_pack(layer.weight):
         return PackedLinear(layer, "gelu")
-    return nn.Sequential(linear(layer, int8), nn.GELU())
+    return nn.Sequential(linear(layer, products), nn.GELU())
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -101,12 +102,12 @@ class Int8Linear(nn.Module):
 class PatchProduct(nn.Module):
     """A patch embedding as a matrix product: oneDNN has no fast convolution of this kind in half precision."""
 
-    def __init__(self, embed: PatchEmbed3D, int8: bool = False) -> None:
+    def __init__(self, embed: PatchEmbed3D, products: str) -> None:
         super().__init__()
         self.patch = embed.proj.kernel_size[0]
         product = nn.Linear(embed.proj.weight[0].numel(), embed.proj.out_channels)
         product.weight, product.bias = nn.Parameter(embed.proj.weight.flatten(1), False), embed.proj.bias
-        self.product = linear(product, int8)
+        self.product = linear(product, products)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, D, H, W) -> tokens (B, d, h, w, embed_dim)."""
@@ -118,11 +119,11 @@ class PatchProduct(nn.Module):
 class SplitCellsProduct(nn.Module):
     """``SplitCells`` with its weight brought into the product's order once."""
 
-    def __init__(self, split: SplitCells) -> None:
+    def __init__(self, split: SplitCells, products: str) -> None:
         super().__init__()
         product = nn.Linear(split.in_channels, 8 * split.out_channels)
         product.weight, product.bias = (nn.Parameter(x.contiguous(), False) for x in split.as_linear())
-        self.product = linear(product)
+        self.product = linear(product, products)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, cells, C) -> (B, 8 * cells, C')."""

@@ -65,7 +65,8 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
         return network
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
-    fast.image_encoder = faster(fast.image_encoder.to(dtype), int8=precision == "int8")
+    products = "int8" if precision == "int8" else "plain" if compiled else "packed"
+    fast.image_encoder = faster(fast.image_encoder.to(dtype), products)
     fast.mask_decoder = faster(fast.mask_decoder.to(dtype))
     if compiled:
         fast.image_encoder = CompiledEncoder(fast.image_encoder)
