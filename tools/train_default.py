@@ -376,6 +376,7 @@ def _write(content: Any, path: Path) -> None:
 def _quiet_worker(_: int) -> None:
     # Ctrl-C and SIGTERM are for the training itself, which then lets its workers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
