@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tools.benchmark import attention, click, encoder3d, machine, timing
+from tools.benchmark import attention, bundle, click, encoder3d, machine, timing
 
-BENCHMARKS = {"encoder3d": encoder3d, "click": click, "attention": attention}
+BENCHMARKS = {"encoder3d": encoder3d, "click": click, "attention": attention, "bundle": bundle}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -68,6 +68,8 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     products = "int8" if precision == "int8" else "plain" if compiled else "packed"
     fast.image_encoder = faster(fast.image_encoder.to(dtype), products)
     fast.mask_decoder = faster(fast.mask_decoder.to(dtype))
+    if getattr(fast, "refiner", None) is not None:
+        fast.refiner = faster(fast.refiner.to(dtype))
     if compiled:
         fast.image_encoder = CompiledEncoder(fast.image_encoder)
     return fast

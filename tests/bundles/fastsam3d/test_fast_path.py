@@ -1,0 +1,190 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The fast path computes what the plain network computes, and never with yesterday's weights."""
+
+import copy
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bundles.fastsam3d.scripts.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.fast_layers import Int8Linear, PackedLinear, PatchProduct, can_pack
+from bundles.fastsam3d.scripts.fast_path import FastPath, choose_precision, prepare_for_inference, weights_key
+from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
+from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D, SplitCells, from_cells, to_cells
+from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
+from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
+from tools.train_default import build_network
+
+ROOT = Path(__file__).resolve().parents[3]
+WEIGHTS = ROOT / "bundles" / "fastsam3d" / "models" / "model.pt"
+DATA = ROOT.parent / "shared" / "data"
+CPU = torch.device("cpu")
+# Of the largest value: bfloat16 keeps 8 bits of each number, and hundreds of them are added up.
+TOLERANCE = {"float32": 1e-5, "bfloat16": 0.03, "int8": 0.08}
+
+
+def small_network(stem: bool = False) -> FastSAM3D:
+    """Paper form with a single-convolution patch embedding, or the bundle's form with a stem and skips."""
+    torch.manual_seed(0)
+    form = {"stem": ConvStem3D((4, 8), 48), "order": "morton", "patterns": ((8, 1), (8, 2), (None, 1))} if stem else {}
+    encoder = StudentEncoder3D(32, 8, 48, depth=3, ffn_blocks=1, out_channels=24, **form)
+    decoder = MaskDecoder3D(24, heads=4, mlp_dim=32, skip_channels=(8, 4) if stem else ())
+    network = FastSAM3D(encoder, PromptEncoder3D(24, boxes=True), decoder).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network
+
+
+def prompts() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Two objects of three clicks with a last mask each."""
+    return torch.rand(2, 3, 3) * 32, torch.tensor([[1, 0, 1], [1, 1, 0]]), torch.randn(2, 1, 16, 16, 16)
+
+
+@pytest.mark.parametrize("stem", [False, True])
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_prepared_network_equals_the_plain_one(precision, stem):
+    network = small_network(stem)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    fast = prepare_for_inference(network, precision)
+    volume = torch.randn(1, 1, 32, 32, 32)
+    points, labels, masks = prompts()
+    with torch.inference_mode():
+        expected, got = network.encode(volume), fast.encode(volume)
+        wanted, iou = network.decode(expected, points, labels, masks=masks)
+        logits, fast_iou = fast.decode(got, points, labels, masks=masks)
+    assert got.features.dtype == (torch.float32 if precision == "float32" else torch.bfloat16)
+    for a, b in ((got.features, expected.features), (logits, wanted), (fast_iou, iou)):
+        assert (a.float() - b).abs().max() <= TOLERANCE[precision] * b.abs().max()
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_layers_are_replaced():
+    kinds = [type(m) for m in prepare_for_inference(small_network(), "bfloat16").modules()]
+    assert PatchProduct in kinds and SplitCells not in kinds
+    if can_pack(torch.zeros(1, dtype=torch.bfloat16)):
+        assert PackedLinear in kinds
+    quantised = prepare_for_inference(small_network(), "int8")
+    assert any(isinstance(m, Int8Linear) for m in quantised.image_encoder.modules())
+    assert not any(isinstance(m, Int8Linear) for m in quantised.mask_decoder.modules())
+
+
+def test_a_network_of_another_kind_is_left_alone(threshold_network):
+    assert prepare_for_inference(threshold_network, "bfloat16") is threshold_network
+
+
+@pytest.mark.parametrize(
+    "amp, precision",
+    [(False, "float32"), ("false", "float32"), (True, "bfloat16"), ("true", "bfloat16"), ("int8", "int8")],
+)
+def test_precision_on_a_cpu(amp, precision):
+    assert choose_precision(amp, CPU) == precision
+
+
+def test_auto_never_emulates(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert choose_precision("auto", CPU) == "float32"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert choose_precision("auto", CPU) == "bfloat16"
+
+
+@pytest.mark.parametrize("amp", ["fast", 16, None])
+def test_unknown_precision_is_refused(amp):
+    with pytest.raises(ValueError, match="expected auto, true, false"):
+        FastPath(amp)
+
+
+@pytest.mark.parametrize("change", ["load_state_dict", "data", "buffer"])
+def test_changed_weights_are_seen(change):
+    network, path = small_network(), FastPath("bfloat16")
+    volume = torch.randn(1, 1, 32, 32, 32)
+    points, labels, _ = prompts()
+    with torch.inference_mode():
+        first, key = path(network, CPU)
+        assert path(network, CPU) == (first, key)
+    if change == "load_state_dict":
+        network.load_state_dict({k: 1.5 * v for k, v in network.state_dict().items()})
+    elif change == "data":
+        # What averaging of weights does: autograd's version counters do not see it.
+        network.image_encoder.neck[0].weight.data.mul_(-1)
+        network.image_encoder.neck[0].weight.data[0] += 1
+    else:
+        network.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.mul_(0.5)
+    with torch.inference_mode():
+        second, new_key = path(network, CPU)
+        assert new_key != key and second is not first
+        got, _ = second.decode(second.encode(volume), points, labels)
+        fresh = prepare_for_inference(network, "bfloat16")
+        expected, _ = fresh.decode(fresh.encode(volume), points, labels)
+        old, _ = first.decode(first.encode(volume), points, labels)
+    assert torch.equal(got, expected) and not torch.equal(got, old)
+
+
+def test_key_of_equal_weights_is_equal():
+    network = small_network()
+    assert weights_key(network) == weights_key(copy.deepcopy(network))
+    assert weights_key(nn.Identity()) == ()
+
+
+def test_cells_go_there_and_back():
+    x = torch.arange(2 * 3 * 8 * 4 * 12.0).view(2, 3, 8, 4, 12)
+    for depth in (0, 1, 2):
+        cells = to_cells(x, depth)
+        assert torch.equal(from_cells(cells, [n >> depth for n in x.shape[2:]], depth), x)
+    # A cell's parts follow each other: the first 64 rows are the first cell's.
+    assert torch.equal(to_cells(x, 2)[:, :64].sum(1), x[:, :, :4, :4, :4].sum((2, 3, 4)))
+
+
+def test_split_cells_is_the_transposed_convolution():
+    torch.manual_seed(0)
+    split, x = SplitCells(6, 4), torch.randn(2, 6, 3, 2, 4)
+    expected = nn.functional.conv_transpose3d(x, split.weight, split.bias, stride=2)
+    assert torch.allclose(from_cells(split(to_cells(x)), (3, 2, 4), 1), expected, atol=1e-6)
+
+
+def test_only_the_newest_click_is_decoded():
+    network = small_network()
+    points, labels, _ = prompts()
+    with torch.inference_mode():
+        memory = CubeMemory(network.encode(torch.randn(1, 1, 32, 32, 32)))
+        two = decode_clicks(network, memory, [CubePrompt(points[0, :2], labels[0, :2])])
+        assert memory.decoded == 2
+        three = decode_clicks(network, memory, [CubePrompt(points[0], labels[0])])
+        assert memory.decoded == 3
+        other = decode_clicks(network, memory, [CubePrompt(points[0], 1 - labels[0])])
+        assert memory.decoded == 6
+        fresh = decode_clicks(network, CubeMemory(memory.embedding), [CubePrompt(points[0], labels[0])])
+    assert torch.equal(three[0][0], fresh[0][0]) and three[0][1] == fresh[0][1]
+    assert not torch.equal(two[0][0], three[0][0]) and not torch.equal(other[0][0], three[0][0])
+
+
+def test_memory_is_bounded():
+    memory = CubeMemory(None, size=2)
+    for key in range(3):
+        memory.keep((key,), (torch.zeros(1), 0.0))
+    assert memory.recall((0,)) is None and memory.recall((2,)) is not None
+
+
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="models/model.pt is not there")
+@pytest.mark.skipif(not (DATA / "totalseg_example").exists(), reason="../shared/data is not there")
+def test_default_precision_changes_no_mask():
+    """Dice of the masks with ``amp`` true against float32, in a cube of a real CT, after two clicks."""
+    network = build_network().eval()
+    network.load_state_dict(torch.load(WEIGHTS, weights_only=True))
+    volume = nib.load(DATA / "totalseg_example" / "example_ct.nii.gz").get_fdata(dtype=np.float32)
+    low, high = np.percentile(volume, (0.5, 99.5))
+    values = torch.from_numpy((np.clip(volume, low, high) - volume.mean()) / volume.std())[None, None]
+    cube = values[..., 20:84, 20:84, 24:88].contiguous()
+    fast = prepare_for_inference(network, "bfloat16")
+    click = [CubePrompt(torch.tensor([[32.0, 32, 32], [20, 40, 30]]), torch.tensor([1, 0]))]
+    with torch.inference_mode():
+        masks = [decode_clicks(n, CubeMemory(n.encode(cube)), click)[0][0] > 0 for n in (network, fast)]
+    assert masks[0].any()
+    assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) >= 0.995

@@ -1,0 +1,48 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The small network that the bundle's configuration names: encoding a cube, and the decoder's part of a click."""
+
+from __future__ import annotations
+
+import torch
+
+from bundles.fastsam3d.scripts.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.fast_path import choose_precision, prepare_for_inference, weights_key
+from tools.benchmark.timing import Contestant
+from tools.train_default import build_network
+
+AGAINST = "encode_default"
+
+
+def about(quick: bool) -> str:
+    """What is measured, in a line."""
+    return f"the network of inference.json on a cube of {32 if quick else 128}^3"
+
+
+def contestants(device: torch.device, quick: bool) -> list[Contestant]:
+    """Rows encode_* and click_* in float32, the default precision and, on a CPU, int8."""
+    size = 32 if quick else 128
+    network = build_network().to(device).eval()
+    volume = torch.randn(1, 1, size, size, size, device=device)
+    points = torch.rand(2, 3, device=device) * size
+    labels = torch.tensor([1, 0], device=device)
+    precisions = {"fp32": "float32", "default": choose_precision("auto", device)}
+    if device.type == "cpu":
+        precisions["int8"] = "int8"
+    encodes, clicks = [], []
+    for name, precision in precisions.items():
+        fast = network if precision == "float32" else prepare_for_inference(network, precision)
+        encodes.append(Contestant(f"encode_{name}", lambda n=fast: n.encode(volume), note=precision))
+        embedding = fast.encode(volume)
+        mask = decode_clicks(fast, CubeMemory(embedding), [CubePrompt(points[:1], labels[:1])])[0][0]
+        prompt = CubePrompt(points, labels, mask=mask, at_once=2)
+        clicks.append(
+            Contestant(
+                f"click_{name}",
+                lambda n=fast, e=embedding, p=prompt: decode_clicks(n, CubeMemory(e), [p]),
+                note=f"{precision}, the 2nd of two clicks",
+            )
+        )
+    check = Contestant("weights_key", lambda: weights_key(network), note="whether the weights changed, once a request")
+    return [*encodes, *clicks, check]
