@@ -77,7 +77,7 @@ def report(result: dict, output: Path, reference: Path | None) -> list[str]:
         mask, truth = (torch.from_numpy(np.asarray(nib.load(f).dataobj) > 0) for f in (mask_file, reference))
         lines[1] += f"; Dice {float(compute_dice(mask[None, None], truth[None, None])):.3f} against {reference}"
     seconds, computed = result["seconds"], max(1, result["embeddings"]["computed"])
-    encoding, click = seconds["encode"] / computed, seconds["decode"] / result["decoder_calls"]
+    encoding, click = seconds["encode"] / computed, seconds["decode"] / max(1, result["decoder_calls"])
     lines.append(
         f"time       {encoding:.2f} s to encode a cube, {click:.2f} s for a click, {torch.get_num_threads()} threads"
     )
