@@ -39,12 +39,12 @@ from tools.training_cubes import Cube, TrainingCubes, random_point
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
 # From this share of the training on: voxels a side of the cubes, cubes a step.
-STAGES = ((0.0, 64, 4), (0.6, 96, 2), (0.75, 128, 1))
+STAGES = ((0.0, 64, 2), (0.5, 128, 1))
 LARGEST_LOGIT = 10.0
 # How the first step's prompt is given, and how often.
 FORMS = {"click": 0.6, "box": 0.12, "scribble": 0.12, "mask": 0.16}
 WARM_UP = 0.02
-AVERAGE = 0.998
+AVERAGE = 0.995
 
 
 def build_network(config: Path = BUNDLE / "configs" / "inference.json") -> nn.Module:

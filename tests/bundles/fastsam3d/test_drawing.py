@@ -77,11 +77,12 @@ def test_objects_do_not_change_each_other_s_refined_masks(network):
 @torch.no_grad()
 def test_the_refiner_sees_clicks_boxes_and_the_last_mask(network):
     embedding = network.encode(torch.randn(1, 1, *SIZE))
-    logits, detail = torch.zeros(1, 1, 16, 16, 16), embedding.detail
-    assert detail.shape == (1, 8, 16, 16, 16)
-    nothing = network.refiner(logits, torch.zeros_like(logits), detail)
-    clicked = draw_points(torch.zeros_like(logits), torch.tensor([[[9.0, 9, 9]]]), torch.tensor([[1]]), SIZE)
-    assert (network.refiner(logits, clicked, detail) - nothing).abs().max() > 1e-3
+    zeros, detail = torch.zeros(1, 1, 16, 16, 16), embedding.detail
+    assert detail.shape == (1, 9, 16, 16, 16)
+    nothing = network.refiner(zeros, zeros, zeros, detail)
+    clicked = draw_points(zeros, torch.tensor([[[9.0, 9, 9]]]), torch.tensor([[1]]), SIZE)
+    for changed in ((clicked, zeros, zeros), (zeros, clicked, zeros), (zeros, zeros, clicked)):
+        assert (network.refiner(*changed, detail) - nothing).abs().max() > 1e-3
 
 
 def test_training_reaches_every_part(network):

@@ -19,7 +19,7 @@ class Embedding(NamedTuple):
         skips: finer feature maps (B, c, k d, k h, k w), coarse to fine; empty where the encoder has none. From
             ``FastSAM3D.encode`` on, what the decoder makes of them.
         code: (1, C, d, h, w) positional code of the cells; made where it is wanted if it is None.
-        detail: (B, c, 4d, 4h, 4w) the finest feature map as the encoder gave it, for the refiner.
+        detail: (B, 1 + c, 4d, 4h, 4w) the image and the encoder's finest feature map, for the refiner.
     """
 
     features: Tensor

@@ -54,7 +54,10 @@ class FastSAM3D(nn.Module):
         out = self.image_encoder(image.to(self.mask_decoder.iou_token.weight.dtype))
         features, skips = (out.features, out.skips) if isinstance(out, Embedding) else (out, ())
         code = self.prompt_encoder.pe_layer.grid(features.shape[2:]).to(features.dtype)
-        detail = skips[-1] if self.refiner is not None else None
+        detail = None
+        if self.refiner is not None:
+            small = F.interpolate(image, size=skips[-1].shape[2:], mode="area").to(features.dtype)
+            detail = torch.cat([small, skips[-1]], dim=1)
         return Embedding(features, tuple(image.shape[2:]), self.mask_decoder.project_skips(skips), code, detail)
 
     def decode(
@@ -80,16 +83,18 @@ class FastSAM3D(nn.Module):
             logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M).
         """
         grid = embedding.features.shape[2:]
+        nothing = torch.zeros(len(points), 1, *(4 * n for n in grid), device=points.device)
         if masks is None and (self.zeros_for_no_mask or self.draw_prompts):
-            masks = torch.zeros(len(points), 1, *(4 * n for n in grid), device=points.device)
+            masks = nothing
         if self.draw_prompts:
-            masks = draw_points(draw_boxes(masks, boxes, embedding.image_size), points, labels, embedding.image_size)
+            size = embedding.image_size
+            seeds, masks = (draw_points(draw_boxes(m, boxes, size), points, labels, size) for m in (nothing, masks))
         sparse, dense = self.prompt_encoder(embedding.image_size, grid, points, labels, boxes, masks)
         code = self.prompt_encoder.pe_layer.grid(grid) if embedding.code is None else embedding.code
         code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
         logits, iou = self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
         if self.refiner is not None and not multimask:
-            logits = self.refiner(logits, masks, embedding.detail)
+            logits = self.refiner(logits, masks, seeds, embedding.detail)
         return logits, iou
 
     def forward(self, image: Tensor) -> Tensor:

@@ -10,8 +10,15 @@ from collections.abc import Sequence
 import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .drawing import DRAWN_LOGIT
+from .geodesic import geodesic_distance
+
+# Distances, in standard deviations of the image, over which nearness falls to a third.
+SCALES = (0.5, 2.0)
+# Cells a side on which distances are measured at most.
+FINEST = 32
 
 
 class Refiner(nn.Module):
@@ -19,6 +26,8 @@ class Refiner(nn.Module):
 
     In SAM's decoder a cell learns of the prompts through a few tokens alone and never of its neighbours: from scratch
     it takes hundreds of thousands of images until a click spreads over an organ. Convolutions need a few thousand.
+
+    It also sees how far each cell is from the clicks over the image's edges, which a convolution could not find out.
 
     Args:
         detail_channels: of the encoder's finest feature map, on the grid of the logits.
@@ -30,7 +39,8 @@ class Refiner(nn.Module):
         super().__init__()
         # Normalised over groups of channels: over a batch objects would change each other's masks.
         norm = ("group", {"num_groups": 4})
-        inputs = detail_channels + 2
+        # The image, the logits, the prompts, and the nearness of foreground and background at two scales.
+        inputs = detail_channels + 3 + 2 * len(SCALES)
         self.unet = UNet(3, inputs, width, channels, (2,) * (len(channels) - 1), num_res_units=1, norm=norm)
         self.edges = nn.Sequential(
             nn.Conv3d(inputs + width, width, kernel_size=3, padding=1),
@@ -39,19 +49,39 @@ class Refiner(nn.Module):
             nn.Conv3d(width, 1, kernel_size=1),
         )
 
-    def forward(self, logits: Tensor, prompts: Tensor, detail: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, prompts: Tensor, seeds: Tensor, detail: Tensor) -> Tensor:
         """Better logits.
 
         Args:
             logits: (N, 1, D, H, W) of the mask decoder.
-            prompts: (N, 1, D, H, W) the mask prompt with the points drawn into it.
-            detail: (1, C, D, H, W), or (N, C, D, H, W) where each object has its own image.
+            prompts: (N, 1, D, H, W) the mask prompt with points and boxes drawn into it.
+            seeds: (N, 1, D, H, W) the same drawn alone: positive and negative where they are sure.
+            detail: (1, 1 + C, D, H, W), or (N, 1 + C, D, H, W) where each object has its own image: the image and the
+                encoder's finest map.
 
         Returns:
             (N, 1, D, H, W).
         """
+        detail = detail.expand(len(logits), -1, -1, -1, -1)
+        near = nearness(detail[:, :1], seeds).to(logits.dtype)
         drawn = torch.cat([logits, prompts.to(logits.dtype)], dim=1) / DRAWN_LOGIT
-        x = torch.cat([detail.expand(len(logits), -1, -1, -1, -1).to(logits.dtype), drawn], dim=1)
+        x = torch.cat([detail.to(logits.dtype), drawn, near], dim=1)
         # Convolutions of few channels are several times as fast with the channels innermost.
         x = x.to(self.edges[0].weight.dtype).contiguous(memory_format=torch.channels_last_3d)
         return logits + self.edges(torch.cat([x, self.unet(x)], dim=1)).to(logits.dtype)
+
+
+@torch.no_grad()
+def nearness(image: Tensor, seeds: Tensor) -> Tensor:
+    """(N, 2 * scales, D, H, W): 1 at foreground and background seeds, falling to 0 with the geodesic distance.
+
+    Args:
+        image: (N, 1, D, H, W).
+        seeds: (N, 1, D, H, W), positive and negative where there are seeds.
+    """
+    factor = max(1, max(seeds.shape[2:]) // FINEST)
+    pooled = F.avg_pool3d(image.float(), factor)
+    both = torch.cat([F.max_pool3d(sign * seeds.float(), factor) > 0 for sign in (1, -1)], dim=1)
+    distance = geodesic_distance(pooled, both)
+    near = torch.cat([torch.exp(-distance / scale) for scale in SCALES], dim=1)
+    return F.interpolate(near, size=seeds.shape[2:], mode="trilinear") if factor > 1 else near
