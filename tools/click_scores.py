@@ -28,20 +28,23 @@ LARGEST_LOGIT = 10.0
 OBJECTS = 8
 
 
-def score_sets(network: nn.Module, data: Path, clicks: Sequence[int] = (1, 3, 5)) -> dict[str, dict[int, float]]:
+def score_sets(
+    network: nn.Module, data: Path, clicks: Sequence[int] = (1, 3, 5), rounds: int = 1
+) -> dict[str, dict[int, float]]:
     """Mean Dice of each set after some numbers of clicks.
 
     Args:
         network: offers ``encode`` and ``decode``.
         data: folder of the sets.
         clicks: numbers of clicks to report.
+        rounds: how often the decoder is asked for each click.
     """
     scores = defaultdict(list)
     for volume in (*real_volumes(data, validation=True), *evaluation_volumes(data)):
         name = volume.name.split("/")[0]
         for target in volume.targets:
             if len(scores[name]) < OBJECTS:
-                dice = score_object(network, volume, target, max(clicks))
+                dice = score_object(network, volume, target, max(clicks), rounds)
                 scores[name].append([dice[k - 1] for k in clicks])
     return {name: dict(zip(clicks, np.mean(rows, axis=0), strict=True)) for name, rows in scores.items()}
 
@@ -67,8 +70,10 @@ def evaluation_volumes(data: Path) -> Iterator[Volume]:
 
 
 @torch.no_grad()
-def score_object(network: nn.Module, volume: Volume, target: Sequence[int], clicks: int) -> list[float]:
-    """Dice in the cube after each of ``clicks`` clicks."""
+def score_object(
+    network: nn.Module, volume: Volume, target: Sequence[int], clicks: int, rounds: int = 1
+) -> list[float]:
+    """Dice in the cube after each of ``clicks`` clicks, the decoder asked ``rounds`` times for each."""
     mask = torch.isin(volume.labels, torch.tensor(target, dtype=torch.uint8))
     center = volume.grid.to_mm(np.array(deepest_point(mask[0].numpy())))
     cube = cube_around(center, 1.5, 128)
@@ -78,8 +83,9 @@ def score_object(network: nn.Module, volume: Volume, target: Sequence[int], clic
     points, labels = [tuple(cube.to_voxels(center))], [1]
     logits, scores = None, []
     for _ in range(clicks):
-        last = None if logits is None else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-        logits, _ = network.decode(embedding, torch.tensor([points]).float(), torch.tensor([labels]), masks=last)
+        for _ in range(rounds):
+            last = None if logits is None else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+            logits, _ = network.decode(embedding, torch.tensor([points]).float(), torch.tensor([labels]), masks=last)
         prediction = F.interpolate(logits, size=cube.shape, mode="trilinear")[0, 0] > 0
         scores.append(_dice(prediction, truth))
         click = error_click(prediction.numpy(), truth.numpy())

@@ -22,7 +22,7 @@ from bundles.fastsam3d.scripts.cases import case_name
 BUNDLE = Path("bundles/fastsam3d")
 OUTPUT = Path("output/demo")
 # Voxels of the MNI152 template at 1 mm: the white matter of both hemispheres and the cerebellum.
-BRAIN_CLICKS = [[68, 110, 100], [128, 110, 100], [98, 75, 40]]
+BRAIN_CLICKS = [[70, 140, 95], [126, 90, 100], [98, 75, 40]]
 
 
 def save_template(folder: Path) -> tuple[Path, Path]:

@@ -393,13 +393,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that make cubes")
     parser.add_argument("--fp32", action="store_true", help="compute in single precision")
     parser.add_argument("--evaluate", action="store_true", help="score the exported weights instead of training")
+    parser.add_argument("--rounds", type=int, default=3, help="with --evaluate: decoder calls for each click")
     parser.add_argument("--export-only", action="store_true", help="write the weights of the state as it is")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     if arguments.evaluate:
         network = build_network()
         network.load_state_dict(torch.load(arguments.export, weights_only=True))
-        for name, scores in score_sets(network.eval(), arguments.data).items():
+        for name, scores in score_sets(network.eval(), arguments.data, rounds=arguments.rounds).items():
             print(f"{name:20}" + "".join(f"  dice@{k} {v:.3f}" for k, v in scores.items()))
         return
     training = Training(

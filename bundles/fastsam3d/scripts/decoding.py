@@ -83,11 +83,20 @@ class CubeMemory:
             self._steps.popitem(last=False)
 
 
-def decode_clicks(network: nn.Module, memory: CubeMemory, prompts: list[CubePrompt]) -> list[tuple[Tensor, float]]:
+def decode_clicks(
+    network: nn.Module, memory: CubeMemory, prompts: list[CubePrompt], rounds: int = 1
+) -> list[tuple[Tensor, float]]:
     """Logits (1, 4d, 4h, 4w) and predicted IoU for each object.
 
     Each step shows the decoder all clicks so far and the last step's logits, as in training (FastSAM3D, section 2.1).
     Objects at the same number of prompts share one call; none is padded, so no object changes another's mask.
+
+    Args:
+        network: offers ``decode``.
+        memory: of the cube.
+        prompts: one for each object.
+        rounds: how often each step asks the decoder, the next time with its own answer as the last mask: what a click
+            says spreads a little further over a large object each time.
     """
     answers = [(p.mask, 0.0) for p in prompts]
     for step in range(max(p.steps for p in prompts)):
@@ -100,15 +109,14 @@ def decode_clicks(network: nn.Module, memory: CubeMemory, prompts: list[CubeProm
                 else:
                     answers[i] = known
         for (shown, boxed, masked), members in groups.items():
-            masks = torch.stack([answers[i][0] for i in members]) if masked else None
-            logits, iou = network.decode(
-                memory.embedding,
-                torch.stack([prompts[i].points[:shown] for i in members]),
-                torch.stack([prompts[i].labels[:shown] for i in members]),
-                torch.stack([prompts[i].box for i in members]) if boxed else None,
-                masks.clamp(-LARGEST_LOGIT, LARGEST_LOGIT) if masked else None,
-            )
-            memory.decoded += 1
+            points = torch.stack([prompts[i].points[:shown] for i in members])
+            labels = torch.stack([prompts[i].labels[:shown] for i in members])
+            boxes = torch.stack([prompts[i].box for i in members]) if boxed else None
+            logits = torch.stack([answers[i][0] for i in members]) if masked else None
+            for _ in range(rounds):
+                masks = None if logits is None else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+                logits, iou = network.decode(memory.embedding, points, labels, boxes, masks)
+                memory.decoded += 1
             for row, i in enumerate(members):
                 answers[i] = logits[row].float(), float(iou[row, 0])
                 memory.keep(prompts[i].key(step), answers[i])

@@ -44,6 +44,7 @@ class ClickInferer(Inferer):
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
         amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``auto`` changes no mask visibly.
         compiled: run the image encoder through ``torch.compile``.
+        rounds: how often the decoder is asked for each click, see :func:`.decoding.decode_clicks`.
         cache_size: cubes whose embedding is kept.
         progress: show a progress bar.
 
@@ -59,18 +60,20 @@ class ClickInferer(Inferer):
         normalisation: str = "clipped",
         amp: bool | str = "auto",
         compiled: bool = False,
+        rounds: int = 1,
         cache_size: int = 4,
         progress: bool = True,
     ) -> None:
         super().__init__()
         if normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation {normalisation!r}: expected {' or '.join(NORMALISATIONS)}")
-        if cube_size < 1 or not spacing > 0:
-            raise ValueError(f"cube_size {cube_size} and spacing {spacing}: expected positive numbers")
+        if cube_size < 1 or rounds < 1 or not spacing > 0:
+            raise ValueError(f"cube_size {cube_size}, rounds {rounds}, spacing {spacing}: expected positive numbers")
         self.cube_size = cube_size
         self.spacing = spacing
         self.window = window
         self.normalise = NORMALISATIONS[normalisation]
+        self.rounds = rounds
         self.fast_path = FastPath(amp, compiled)
         self.cache = EmbeddingCache(cache_size)
         self.progress = progress
@@ -150,7 +153,7 @@ class _Look:
         low = _low_grid(cube, [4 * n for n in memory.embedding.features.shape[2:]])
         takes_boxes = self.network.prompt_encoder.takes_boxes
         prompts = [cube_prompt(self.scene, t, cube, low, takes_boxes) for t in targets]
-        results = decode_clicks(self.network, memory, prompts)
+        results = decode_clicks(self.network, memory, prompts, self.config.rounds)
         self.seconds["encode"] += encoded - start
         self.seconds["decode"] += self._now() - encoded
         self.decoded += memory.decoded - before
