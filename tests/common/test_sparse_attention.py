@@ -21,7 +21,7 @@ PATTERNS = {
     "sparser_than_segment": ((4, 8), (1, 1), (65, 1)),
 }
 # Error of a token's vector over the mean length of the reference's vectors.
-TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 5e-2, torch.float16: 8e-3}
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 8e-2, torch.float16: 8e-3}
 
 
 def runnable():

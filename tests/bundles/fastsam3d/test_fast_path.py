@@ -174,8 +174,8 @@ def test_memory_is_bounded():
 
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="models/model.pt is not there")
 @pytest.mark.skipif(not (DATA / "totalseg_example").exists(), reason="../shared/data is not there")
-def test_default_precision_changes_no_mask():
-    """Dice of the masks with ``amp`` true against float32, in a cube of a real CT, after two clicks."""
+def test_bfloat16_changes_masks_little():
+    """Dice of the masks with bfloat16 against float32, in a cube of a real CT, after two clicks."""
     network = build_network().eval()
     network.load_state_dict(torch.load(WEIGHTS, weights_only=True))
     volume = nib.load(DATA / "totalseg_example" / "example_ct.nii.gz").get_fdata(dtype=np.float32)
@@ -187,4 +187,4 @@ def test_default_precision_changes_no_mask():
     with torch.inference_mode():
         masks = [decode_clicks(n, CubeMemory(n.encode(cube)), click)[0][0] > 0 for n in (network, fast)]
     assert masks[0].any()
-    assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) >= 0.995
+    assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) >= 0.99
