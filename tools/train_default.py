@@ -9,7 +9,7 @@
     python -m tools.train_default --run runs/default --evaluate
 
 The first command goes on where it was stopped. Cubes grow from 64 to 128 voxels a side during training: small ones
-teach the same things several times as fast.
+are cheaper.
 """
 
 from __future__ import annotations

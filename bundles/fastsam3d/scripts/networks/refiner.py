@@ -24,8 +24,8 @@ FINEST = 32
 class Refiner(nn.Module):
     """Adds to the decoder's logits what a U-Net makes of them, of the prompts drawn as a mask and of the image.
 
-    In SAM's decoder a cell learns of the prompts through a few tokens alone and never of its neighbours: from scratch
-    it takes hundreds of thousands of images until a click spreads over an organ. Convolutions need a few thousand.
+    In SAM's decoder a cell learns of the prompts through a few tokens alone and never of its neighbours; in the short
+    training that made the default weights, it alone did not learn to spread a click over an organ.
 
     It also sees how far each cell is from the clicks over the image's edges, which a convolution could not find out.
 
