@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_dice
 
-from bundles.fastsam3d.scripts.cases import case_name
+from bundles.fastsam3d.scripts.inference.cases import case_name
 
 BUNDLE = Path("bundles/fastsam3d")
 OUTPUT = Path("output/demo")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from bundles.fastsam3d.scripts.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.fast_path import choose_precision, prepare_for_inference, weights_key
+from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, prepare_for_inference, weights_key
 from tools.benchmark.timing import Contestant
 from tools.train_default import build_network
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bundles.fastsam3d.scripts.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.fast_path import choose_precision, prepare_for_inference
-from bundles.fastsam3d.scripts.label_map import label_map
+from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, prepare_for_inference
+from bundles.fastsam3d.scripts.inference.label_map import label_map
+from bundles.fastsam3d.scripts.inference.targets import Target, View
 from bundles.fastsam3d.scripts.networks.embedding import Embedding
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.published import SwappedFourierCode
-from bundles.fastsam3d.scripts.targets import Target, View
 from common.geometry import cube_around
 from common.prompts import ObjectPrompt
 from tools.benchmark import published_forms

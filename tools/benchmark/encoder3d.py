@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bundles.fastsam3d.scripts.fast_layers import CompiledEncoder, faster
-from bundles.fastsam3d.scripts.fast_path import choose_precision
+from bundles.fastsam3d.scripts.inference.fast_layers import CompiledEncoder, faster
+from bundles.fastsam3d.scripts.inference.fast_path import choose_precision
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
 from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D
 from bundles.fastsam3d.scripts.networks.student import StudentEncoder3D

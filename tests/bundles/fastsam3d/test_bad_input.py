@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from PIL import Image
 from volumes import Phantom, dice, grid_around, write_dicom, write_itk, write_nifti
 
-from bundles.fastsam3d.scripts.transforms import check_volume
+from bundles.fastsam3d.scripts.volumes import check_volume
 
 GRID = grid_around(np.diag([2.0, 2.0, 2.0]), (24, 22, 20))
 BODY = Phantom(((12, -30, 45), (12, 10, 9)))

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from bundles.fastsam3d.scripts.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.fast_layers import Int8Linear, PackedLinear, PatchProduct, can_pack
-from bundles.fastsam3d.scripts.fast_path import FastPath, choose_precision, prepare_for_inference, weights_key
+from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.inference.fast_layers import Int8Linear, PackedLinear, PatchProduct, can_pack
+from bundles.fastsam3d.scripts.inference.fast_path import FastPath, choose_precision, prepare_for_inference, weights_key
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D, SplitCells, from_cells, to_cells
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D

@@ -17,7 +17,7 @@ from stand_in import ThresholdNetwork
 from volumes import CENTRE, Phantom, dice, grid_around, rotation, write_dicom, write_itk, write_nifti
 
 from bundles.fastsam3d.scripts.common.prompts import read_prompts, to_json
-from bundles.fastsam3d.scripts.inferer import ClickInferer
+from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
 from common.geometry import Grid
 
 WINDOW = [-100.0, 100.0]

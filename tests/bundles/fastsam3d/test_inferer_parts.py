@@ -13,18 +13,18 @@ from monai.data import MetaTensor
 from stand_in import ThresholdNetwork
 from volumes import Phantom, dice, grid_around, rotation
 
-from bundles.fastsam3d.scripts import cubes
-from bundles.fastsam3d.scripts.cases import case_name, list_cases
 from bundles.fastsam3d.scripts.common.geometry import Grid, cube_around
 from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt, read_prompts, to_json
-from bundles.fastsam3d.scripts.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.devices import checked_device
-from bundles.fastsam3d.scripts.embedding_cache import EmbeddingCache
-from bundles.fastsam3d.scripts.inferer import ClickInferer
-from bundles.fastsam3d.scripts.label_map import label_map
-from bundles.fastsam3d.scripts.scribbles import POINTS_PER_STROKE, scribble_points
-from bundles.fastsam3d.scripts.targets import Target, View
-from bundles.fastsam3d.scripts.weights import load_weights
+from bundles.fastsam3d.scripts.inference import cubes
+from bundles.fastsam3d.scripts.inference.cases import case_name, list_cases
+from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
+from bundles.fastsam3d.scripts.inference.label_map import label_map
+from bundles.fastsam3d.scripts.inference.scribbles import POINTS_PER_STROKE, scribble_points
+from bundles.fastsam3d.scripts.inference.targets import Target, View
+from common.devices import checked_device
+from common.embedding_cache import EmbeddingCache
+from common.weights import load_weights
 
 IMAGE = grid_around(np.diag([2.0, 2.0, 3.0]), (60, 60, 30))
 PAIR = Phantom(((4, -30, 45), (6, 7, 6)), ((20, -30, 45), (6, 7, 6)), ramp=4)

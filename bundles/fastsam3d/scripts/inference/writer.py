@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,11 @@ import numpy as np
 import torch
 from monai.transforms import SaveImaged
 
+from ..common.files import check_writable, whole_files
+from ..common.geometry import Grid
+from ..common.preview import save_preview
+from ..common.weights import describe_weights
 from .cases import case_name
-from .common.geometry import Grid
-from .common.preview import save_preview
-from .weights import describe_weights
 
 NIFTI = (".nii", ".nii.gz")
 EXTENSIONS = (*NIFTI, ".nrrd", ".mha")
@@ -78,22 +77,17 @@ class SaveSegmentationd(SaveImaged):
             labels, source = d[key], str(d[self.image_key].meta["filename_or_obj"])
             name = case_name(source)
             folder = self.output_dir / name if self.separate_folder else self.output_dir
-            folder.mkdir(parents=True, exist_ok=True)
             stem = f"{name}_{self.postfix}" if self.postfix else name
             if (folder / (stem + self.extension)).resolve() == Path(source).resolve():
                 raise ValueError(f"{source}: the mask would overwrite the image; expected an output_postfix")
             weights = describe_weights(self.weights) if self.weights else None
             result = {"image": source, **d["result"], "weights": weights, "bundle_version": self.version}
             result["mask"] = stem + self.extension
-            # Written elsewhere on the same disk first: a run that fails half-way leaves no half a result.
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".writing_") as temporary:
-                side = Path(temporary)
+            with whole_files(folder) as side:
                 self._write_mask(side / stem, labels, source)
                 (side / f"{stem}.json").write_text(json.dumps(result, indent=2))
                 if self.preview:
                     self._write_preview(side / f"{stem}.png", d[self.image_key], labels, result)
-                for file in sorted(side.iterdir()):
-                    os.replace(file, folder / file.name)
             d["saved_to"] = str(folder / result["mask"])
         return d
 
@@ -138,16 +132,3 @@ class SaveSegmentationd(SaveImaged):
 
 def _clicks(described: dict[str, Any]) -> tuple[list, list]:
     return described["prompts"]["points"], described["prompts"]["point_labels"]
-
-
-def check_writable(folder: Path) -> None:
-    """Raise a ValueError now for a folder that could not be written to after minutes of work."""
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise ValueError(
-            f"output_dir {folder}: {existing} is a file; expected a folder, or a path where one can be made"
-        )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"output_dir {folder}: {existing} is not writable; expected a folder that you may write to")

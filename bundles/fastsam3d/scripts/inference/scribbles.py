@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .common.geometry import Grid
+from ..common.geometry import Grid
 
 POINTS_PER_STROKE = 6
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Embeddings of the last cubes, so that a further click costs the decoder alone."""
+"""Embeddings of the last images, so that a further prompt costs the decoder alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EmbeddingCache:
 
         Args:
             cube: what the encoder is given, any shape.
-            weights: the key of the network, see :class:`.fast_path.FastPath`.
+            weights: the key of the network, such as its weights and precision.
             encode: called where the embedding is not there.
         """
         key = (_digest(cube), weights)

@@ -13,8 +13,8 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from .common.geometry import Grid
-from .common.prompts import ObjectPrompt, from_json
+from ..common.geometry import Grid
+from ..common.prompts import ObjectPrompt, from_json
 
 
 class Scene(NamedTuple):

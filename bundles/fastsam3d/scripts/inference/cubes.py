@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .common.geometry import Grid, cube_around
+from ..common.geometry import Grid, cube_around
 
 # The object may reach this share of the half side of its cube: the rest is the context that the network needs.
 FILL = 0.8

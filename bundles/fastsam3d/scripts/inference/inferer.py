@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ..common.embedding_cache import EmbeddingCache
+from ..common.geometry import Grid, cube_around, resample
+from ..common.intensity import intensity_bounds, normalise, normalise_above_zero
 from . import cubes
-from .common.geometry import Grid, cube_around, resample
-from .common.intensity import intensity_bounds, normalise, normalise_above_zero
 from .decoding import CubeMemory, decode_clicks
-from .embedding_cache import EmbeddingCache
 from .fast_path import FastPath
 from .label_map import label_map
 from .scene import Scene, unpack
@@ -40,7 +40,7 @@ class ClickInferer(Inferer):
     Args:
         cube_size: voxels a side of the cube.
         spacing: mm between its voxels unless the object asks for others.
-        window: intensities that count, see :func:`.common.intensity.intensity_bounds`.
+        window: intensities that count, see :func:`..common.intensity.intensity_bounds`.
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
         amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``auto`` changes no mask visibly.
         compiled: run the image encoder through ``torch.compile``.
@@ -84,7 +84,7 @@ class ClickInferer(Inferer):
 
         Args:
             inputs: (1, 1, X, Y, Z) with ``affine``, ``prompts`` and maybe ``prompt_masks`` in its meta.
-            network: offers ``encode`` and ``decode``, see :class:`.networks.fastsam3d.FastSAM3D`.
+            network: offers ``encode`` and ``decode``, see :class:`..networks.fastsam3d.FastSAM3D`.
 
         Returns:
             (1, 1, X, Y, Z) uint8 or uint16: 0 background, then the objects in the order of the prompts. Its meta

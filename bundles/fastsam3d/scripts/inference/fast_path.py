@@ -55,7 +55,7 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     nothing of later changes to the weights, see :class:`FastPath`.
 
     Args:
-        network: as :class:`.networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is.
+        network: as :class:`..networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is.
         precision: one of PRECISIONS. float32 changes nothing but the layout; int8 quantises the linear layers of the
             image encoder and computes the rest in bfloat16.
         compiled: run the image encoder through ``torch.compile`` (with CUDA graphs on a GPU): the first cube of each

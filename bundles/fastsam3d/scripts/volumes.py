@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""From files and requests to a volume that carries its prompts, and from the inferer's mask to its summary."""
+"""Volumes and label maps from files, checked before anything is computed with them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImaged, MapTransform
-
-from .common.prompts import read_prompts, to_json
+from monai.transforms import LoadImaged
 
 logger = logging.getLogger(__name__)
 FORMATS = "a NIfTI, NRRD or MetaImage file, or the folder of one DICOM series"
@@ -94,26 +92,6 @@ def check_volume(volume: MetaTensor, path: str) -> MetaTensor:
     return MetaTensor(values, meta=meta)
 
 
-class ReadPromptsd(MapTransform):
-    """Checks the prompts of a request or configuration and puts them into ``image.meta``.
-
-    The inferer is called with the image alone, by ``monai.bundle`` as by MONAI Label: prompts travel with it.
-    ``meta["prompts"]`` is JSON (see :func:`.common.prompts.to_json`), ``meta["prompt_masks"]`` a uint8 tensor
-    (files, X, Y, Z) with every scribble and previous mask, in the order in which the prompts name them.
-    """
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            image = d[key]
-            prompts = read_prompts(d, tuple(image.shape[1:]))
-            image.meta["prompts"] = to_json(prompts)
-            files = [f for p in prompts for f in (p.scribble, p.previous_mask) if f]
-            if files:
-                image.meta["prompt_masks"] = torch.stack([read_mask(f, image) for f in files])
-        return d
-
-
 def read_mask(path: str, image: MetaTensor) -> torch.Tensor:
     """(X, Y, Z) uint8 label map from a file, which has to lie on the grid of ``image``.
 
@@ -134,13 +112,3 @@ def read_mask(path: str, image: MetaTensor) -> torch.Tensor:
     if not bool((values > 0).any()):
         raise ValueError(f"{path}: every voxel is 0; expected a mask with some voxels inside")
     return values.clamp(max=255).to(torch.uint8)
-
-
-class Summarised(MapTransform):
-    """Turns the summary that the inferer left in ``pred.meta`` into ``data["result"]``, which clients receive."""
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d["result"] = {**(d.get("result") or {}), **json.loads(d[key].meta["summary"])}
-        return d

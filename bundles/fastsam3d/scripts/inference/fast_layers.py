@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .networks.embedding import Embedding
-from .networks.layers import MLP, PatchEmbed3D
-from .networks.mask_decoder import SplitCells
+from ..networks.embedding import Embedding
+from ..networks.layers import MLP, PatchEmbed3D
+from ..networks.mask_decoder import SplitCells
 
 # oneDNN lays a weight out for products with about so many rows; any other number works as well.
 ROWS = 512

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.data import Dataset
-
 
 def list_cases(
     image: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None, **prompts: Any
@@ -20,7 +18,7 @@ def list_cases(
     Args:
         image: a path, or a list of paths that all get the same prompts, or of dictionaries with ``image`` and
             prompts of its own, or one such dictionary.
-        prompts: see :func:`.common.prompts.read_prompts`.
+        prompts: see :func:`..common.prompts.read_prompts`.
 
     Raises:
         ValueError: no image, or two whose results would have the same name.
@@ -49,19 +47,3 @@ def case_name(path: str) -> str:
         if name.lower().endswith(extension):
             return name[: -len(extension)]
     return name
-
-
-class CaseDataset(Dataset):
-    """A ``Dataset`` of images alone, whose meta carries the prompts: these could not be collated.
-
-    It raises a transform's own error, not the wrapper that names the transform only.
-    """
-
-    def _transform(self, index: int) -> dict[str, Any]:
-        try:
-            return {"image": super()._transform(index)["image"]}
-        except RuntimeError as error:
-            cause: BaseException = error
-            while str(cause).startswith("applying transform") and cause.__cause__ is not None:
-                cause = cause.__cause__
-            raise cause from None

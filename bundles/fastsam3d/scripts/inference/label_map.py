@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .common.geometry import Grid, overlap, resample
+from ..common.geometry import Grid, overlap, resample
 from .decoding import LARGEST_LOGIT
 from .targets import Target, View
 

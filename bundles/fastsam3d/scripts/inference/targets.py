@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.geometry import Grid, resample
+from ..common.prompts import ObjectPrompt
 from . import cubes
-from .common.geometry import Grid, resample
-from .common.prompts import ObjectPrompt
 from .decoding import LARGEST_LOGIT, CubePrompt
 from .scene import Scene
 from .scribbles import scribble_points
