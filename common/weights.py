@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine
 from monai.handlers import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightsLoader(CheckpointLoader):
@@ -37,18 +37,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Raises:
         ValueError: missing or unreadable file, or weights of another architecture.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file; expected the network's weights, a state dict saved with torch.save")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: cannot be read as weights ({reason[:200]}); expected a plain state dict") from error
-    state = state.get("model", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise ValueError(
-            f"{path}: holds {type(state).__name__} and not names with tensors; expected a plain state dict"
-        )
+    state = read_state(path)
     expected = network.state_dict()
     missing = [k for k in expected if k not in state]
     unknown = [k for k in state if k not in expected]
@@ -68,6 +57,27 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
             f"network_def: give the configuration that these weights were trained with, or other weights"
         )
     network.load_state_dict(state)
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """A plain state dict, or the one under the key ``model``, onto the CPU.
+
+    Raises:
+        ValueError: missing or unreadable file, or something else than names with tensors.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file; expected the network's weights, a state dict saved with torch.save")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: cannot be read as weights ({reason[:200]}); expected a plain state dict") from error
+    state = state.get("model", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise ValueError(
+            f"{path}: holds {type(state).__name__} and not names with tensors; expected a plain state dict"
+        )
+    return state
 
 
 def describe_weights(path: str | Path) -> dict[str, str]:

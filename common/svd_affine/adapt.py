@@ -27,6 +27,7 @@ def adapt(
     targets: Sequence[str] = (),
     *,
     trainable: Sequence[str] = (),
+    apart: Sequence[str] = (),
     values: int | float | None = None,
     rank: int = 4,
 ) -> Adaptation:
@@ -41,6 +42,8 @@ def adapt(
             selection ``["*"]``, the decoder alone ``["mask_decoder.*"]``, and so on).
         targets: the linear layers and convolutions to replace.
         trainable: the parameters to train as they are: norms, positions, the text layer.
+        apart: names of tensors that belong neither to the base nor to the adapter, such as the features of the labels,
+            which the adapter carries by name.
         values: see SVDAffine; for svd_affine and salt.
         rank: see LoRA; for lora and salt.
 
@@ -62,8 +65,8 @@ def adapt(
     plain = {n: m for n, m in module.named_modules() if n and isinstance(m, nn.Linear | nn.Conv2d | nn.Conv3d)}
     replaced = matching(targets, plain, "layer")
     parameters = [name for name, _ in module.named_parameters() if name.removesuffix(".weight") not in replaced]
-    names = matching(trainable, parameters, "parameter")
-    base = module.state_dict()
+    names = matching(trainable, [name for name in parameters if name not in apart], "parameter")
+    base = {name: tensor for name, tensor in module.state_dict().items() if name not in apart}
     names += [name for name in base if name.rpartition(".")[2] in RUNNING]
     tuned = set(names)
     base_hash = content_hash({name: tensor for name, tensor in base.items() if name not in tuned})
