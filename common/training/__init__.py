@@ -1,0 +1,10 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Training that can be stopped at any moment and goes on to the same weights: ignite handlers that both bundles use."""
+
+from .best_weights import BestWeights
+from .epoch_seeds import EpochSeeds
+from .run_state import RunState
+
+__all__ = ["BestWeights", "EpochSeeds", "RunState"]
