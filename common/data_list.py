@@ -23,14 +23,15 @@ def read_data_list(
     Args:
         data_list_file_path: JSON: ``{section: [{"image": FILE, "label": FILE, "label_names": {"1": NAME}}, ...]}``.
             ``label_names`` is optional; a ``labels`` beside the sections names the values in all items that have none
-            of their own (``{"1": NAME}`` as in the Decathlon, or ``{NAME: 1}`` as in nnU-Net).
+            of their own (``{"1": NAME}`` as in the Decathlon, ``{NAME: 1}`` as in nnU-Net, or, for pictures,
+            ``{NAME: [r, g, b]}``). A ``label`` may also be ``{NAME: FILE}``, a mask for each name.
         dataset_dir: where relative paths start. What is not there, and everything where it is None, is looked for
             beside the list.
         section: which list of the file.
 
     Returns:
         For each item ``image`` and ``label`` as absolute paths, ``label_names`` as ``{value: name}`` without the
-        background 0 (empty where nothing is named), and whatever else the item holds.
+        background 0 (empty where nothing is named) or ``{name: (r, g, b)}``, and whatever else the item holds.
 
     Raises:
         ValueError: no such list, no JSON, no such section or an empty one, items of another form, and files that do
@@ -49,11 +50,10 @@ def read_data_list(
         where = f"{path}: {section}[{number}]"
         read = dict(_checked(item, where))
         for key in ("image", "label"):
-            found = _find(read[key], folders)
-            if found is None:
-                missing.append(f"{read[key]} ({key} of {section}[{number}])")
-            else:
-                read[key] = str(found)
+            files = read[key] if isinstance(read[key], dict) else {"": read[key]}
+            found = {name: _find(file, folders) for name, file in files.items()}
+            missing += [f"{files[n]} ({key} of {section}[{number}])" for n, place in found.items() if place is None]
+            read[key] = found if isinstance(read[key], dict) else found[""]
         names = read.get("label_names")
         read["label_names"] = _label_names(names, f"{where}: label_names") if names else dict(named)
         items.append(read)
@@ -92,22 +92,25 @@ def _section(content: Mapping[str, Any], section: str, path: Path) -> list[Any]:
 def _checked(item: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(item, dict):
         raise ValueError(f'{where} is {item!r}; expected {{"image": FILE, "label": FILE}}')
-    for key in ("image", "label"):
-        if not isinstance(item.get(key), str) or not item[key]:
-            raise ValueError(f"{where}: {key} is {item.get(key)!r}; expected the path of one file")
+    for key, also in (("image", ""), ("label", " or {NAME: FILE}")):
+        files = list(item[key].values()) if also and isinstance(item.get(key), dict) else [item.get(key)]
+        if not files or not all(isinstance(file, str) and file for file in files):
+            raise ValueError(f"{where}: {key} is {item.get(key)!r}; expected the path of one file{also}")
     return item
 
 
-def _find(path: str, folders: list[Path]) -> Path | None:
+def _find(path: str, folders: list[Path]) -> str | None:
     """The first that exists; an absolute path is itself whatever the folder."""
     candidates = [folder / Path(path).expanduser() for folder in folders]
-    return next((c for c in candidates if c.exists()), None)
+    return next((str(c) for c in candidates if c.exists()), None)
 
 
-def _label_names(given: Any, where: str) -> dict[int, str]:
-    """``{"1": NAME}`` or ``{NAME: 1}`` -> ``{1: NAME}``, without 0."""
+def _label_names(given: Any, where: str) -> dict[int, str] | dict[str, tuple[int, int, int]]:
+    """``{"1": NAME}`` or ``{NAME: 1}`` -> ``{1: NAME}``, without 0; ``{NAME: [r, g, b]}`` -> ``{NAME: (r, g, b)}``."""
     if not isinstance(given, dict):
         raise ValueError(f'{where} is {given!r}; expected {{"1": NAME, "2": NAME, ...}}')
+    if all(_is_colour(value) for value in given.values()):
+        return {name: tuple(value) for name, value in given.items()}
     by_name = all(isinstance(value, int) and not isinstance(value, bool) for value in given.values())
     names: dict[int, str] = {}
     for key, value in given.items():
@@ -119,3 +122,7 @@ def _label_names(given: Any, where: str) -> dict[int, str]:
         if int(number):
             names[int(number)] = name
     return names
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(v in range(256) for v in value)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou, compute_surface_dice
+from monai.metrics import compute_dice, compute_iou
+from monai.metrics.utils import get_edge_surface_distance
 from torch import Tensor
 
 METRICS = ("dice", "iou", "nsd", "hd95")
@@ -45,13 +46,16 @@ def mask_scores(
     if not prediction.any():
         return {"dice": 0.0, "iou": 0.0, "nsd": 0.0, "hd95": diagonal(truth.shape, spacing)}
     box = _box(prediction | truth)
-    pair = prediction[box][None, None], truth[box][None, None]
-    millimetres = [float(s) for s in spacing]
+    prediction, truth = prediction[box], truth[box]
+    # What MONAI's compute_surface_dice and compute_hausdorff_distance are made of: most of the time goes into these
+    # distances, so that both from one pair of them cost half.
+    _, distances, _ = get_edge_surface_distance(prediction, truth, spacing=[float(s) for s in spacing], symmetric=True)
+    pair = prediction[None, None], truth[None, None]
     return {
         "dice": float(compute_dice(*pair)),
         "iou": float(compute_iou(*pair)),
-        "nsd": float(compute_surface_dice(*pair, [tolerance], include_background=True, spacing=millimetres)),
-        "hd95": float(compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=millimetres)),
+        "nsd": float((torch.cat(distances) <= tolerance).double().mean()),
+        "hd95": max(float(np.percentile(d.numpy(), 95)) for d in distances),
     }
 
 

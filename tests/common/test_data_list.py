@@ -70,6 +70,18 @@ def test_names_as_nnunet_spells_them(data):
     assert read_data_list(file)[0]["label_names"] == {1: "kidney"}
 
 
+def test_pictures_with_colours_and_a_mask_for_each_name(data):
+    colours = {"liver": [255, 0, 255], "kidney": [255, 255, 0]}
+    masks = {"liver": "a_seg.nii.gz", "kidney": "b_seg.png"}
+    file = write(data / "list.json", {"labels": colours, "training": [B, {"image": "b.png", "label": masks}]})
+    first, second = read_data_list(file)
+    assert first["label_names"] == {"liver": (255, 0, 255), "kidney": (255, 255, 0)}
+    assert second["label"] == {"liver": str(data / "a_seg.nii.gz"), "kidney": str(data / "b_seg.png")}
+    lost = {"image": "b.png", "label": {"liver": "lost.png", "kidney": "b_seg.png"}}
+    with pytest.raises(ValueError, match=r"lost.png \(label of training\[0\]\)"):
+        read_data_list(write(data / "list.json", {"training": [lost]}))
+
+
 def test_all_missing_files_in_one_message(data):
     lost = [{"image": f"lost{i}.nii.gz", "label": "a_seg.nii.gz"} for i in range(3)]
     file = write(data / "list.json", {"training": [A, *lost, {"image": "b.png", "label": "gone.png"}]})
@@ -99,6 +111,9 @@ def test_many_missing_files_are_counted(data):
         ({"training": ["a.nii.gz"]}, r"training\[0\] is 'a.nii.gz'; expected"),
         ({"training": [A, {"image": "a.nii.gz"}]}, r"training\[1\]: label is None; expected the path"),
         ({"training": [{**A, "image": ["a.nii.gz"]}]}, "expected the path of one file"),
+        ({"training": [{**A, "label": {}}]}, "label is {}; expected the path of one file or {NAME: FILE}"),
+        ({"training": [{**A, "label": {"liver": 3}}]}, "expected the path of one file or {NAME: FILE}"),
+        ({"training": [A], "labels": {"liver": [256, 0, 0]}}, "labels: 'liver'"),
         ({"training": [{**A, "label_names": ["liver"]}]}, "label_names is .'liver'.; expected"),
         ({"training": [{**A, "label_names": {"one": "liver"}}]}, "'one': 'liver'; expected a label value"),
         ({"training": [{**A, "label_names": {"1": ""}}]}, "expected a label value and its name"),

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
 from common.metrics import diagonal, false_positive, mask_scores
 
@@ -64,6 +65,10 @@ def test_against_all_pairs_of_surface_voxels(shape, spacing):
         np.percentile(directed_distances(*pair, spacing), 95) for pair in ((prediction, truth), (truth, prediction))
     ]
     assert scores["hd95"] == pytest.approx(max(ways))
+    batch = [torch.from_numpy(m)[None, None] for m in (prediction, truth)]
+    options = {"include_background": True, "spacing": spacing}
+    assert scores["nsd"] == pytest.approx(float(compute_surface_dice(*batch, [0.7], **options)))
+    assert scores["hd95"] == pytest.approx(float(compute_hausdorff_distance(*batch, percentile=95, **options)))
 
 
 def test_equal_masks_and_apart_ones():
