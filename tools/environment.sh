@@ -1,5 +1,6 @@
-# Sourced by the other scripts: makes or re-uses .venv beside the code and installs this project's needs with an extra.
-#   prepare_environment EXTRA
+# Sourced by the other scripts: makes or re-uses an environment beside the code and installs this project's needs with
+# an extra.
+#   prepare_environment EXTRA [FOLDER]      FOLDER is .venv where nothing is said
 
 PYTHON_WANTED="Python 3.10, 3.11 or 3.12"
 
@@ -17,20 +18,20 @@ find_python() {
 }
 
 prepare_environment() {
-    local extra=$1 python stamp
-    if [ ! -x .venv/bin/python ]; then
+    local extra=$1 folder=${2:-.venv} python stamp
+    if [ ! -x "$folder/bin/python" ]; then
         python=$(find_python)
-        echo "making .venv with $("$python" --version)"
-        "$python" -m venv .venv || {
-            echo "could not make .venv: on Debian or Ubuntu the package python3-venv is missing" >&2
+        echo "making $folder with $("$python" --version)"
+        "$python" -m venv "$folder" || {
+            echo "could not make $folder: on Debian or Ubuntu the package python3-venv is missing" >&2
             return 1
         }
     fi
     # The environment is complete for this setup.cfg once the stamp says so: a second run starts at once.
-    stamp=.venv/.installed-$extra
+    stamp=$folder/.installed-$extra
     if [ ! -f "$stamp" ] || [ setup.cfg -nt "$stamp" ]; then
-        echo "installing the packages that this needs into .venv (once; 1 to 5 minutes)"
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extra]" || {
+        echo "installing the packages that this needs into $folder (once; 1 to 5 minutes)"
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extra]" || {
             echo "pip could not install the packages: see its message above; is there a connection to the package index?" >&2
             return 1
         }

@@ -1,0 +1,126 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Sets up the server's folder and starts MONAI Label on it, offline and for this computer alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from .app_folder import FOLDERS, OURS, ROOT, make_app
+
+APP = ROOT / "runs" / "monailabel"
+IMAGES = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.bmp", "*.tif")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="bash tools/monailabel.sh",
+        description="Serve the bundles to 3D Slicer and OHIF: clicks in 3D volumes, labels of 2D images.",
+        epilog="The first call makes .venv-label (3.7 GB, some minutes). What to do in the viewers: docs/monailabel.md.",
+    )
+    parser.add_argument(
+        "studies",
+        help="folder of NIfTI, NRRD, MetaImage, PNG or JPEG images, or of DICOM series folders; or http://...",
+    )
+    parser.add_argument("--port", type=int, default=8000, help="8000 where nothing is said")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this computer alone)")
+    parser.add_argument("--labels", default="", help="what you will click on, such as liver,spleen: a segment of each")
+    parser.add_argument(
+        "--bundles", default=",".join(FOLDERS), help=f"which ones are served, out of {','.join(FOLDERS)}"
+    )
+    parser.add_argument(
+        "--scoring", action="store_true", help="score the unlabelled images in the background, for strategy 'uncertain'"
+    )
+    parser.add_argument("--app", type=Path, default=APP, help=f"the server's folder ({APP.relative_to(ROOT)})")
+    parser.add_argument("--fresh-weights", action="store_true", help="put weights that were trained in it aside")
+    parser.add_argument("--set-up-only", action="store_true", help="make the folder and do not start")
+    parser.add_argument("--verbose", action="store_true", help="show all that MONAI Label logs")
+    return parser
+
+
+def checked_studies(studies: str) -> str:
+    """The absolute path of a folder, or an address as it is.
+
+    Raises:
+        ValueError: no such folder.
+    """
+    if studies.startswith(("http://", "https://")):
+        return studies
+    folder = Path(studies).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"{studies}: no such folder; expected a folder of images, or the http:// address of DICOMweb")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{studies}: not writable; MONAI Label keeps its list and the labels in the folder of images")
+    if not any(folder.glob("*")):
+        print(f"{studies} is empty: put images in, the server sees them as they come")
+    return str(folder.resolve())
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise a ValueError for a port that cannot be had."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"{host}:{port}: {error}; is another server running? Give another --port") from error
+
+
+def environment(app: Path) -> dict[str, str]:
+    """The variables of the server's process: no downloads, our files importable, its tools found."""
+    needs = [sys.executable, "-c", "import torchvision.utils"]
+    stand_in = [] if subprocess.run(needs, capture_output=True).returncode == 0 else [str(OURS / "stand_in")]
+    return {
+        "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(IMAGES),
+        **os.environ,
+        "BUNDLE_DOWNLOAD_SRC": "local",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONPATH": os.pathsep.join([*stand_in, str(app)]),
+    }
+
+
+def main(given: list[str] | None = None) -> int:
+    """Check what was asked for, make the folder, become the server."""
+    options = arguments().parse_args(given)
+    names = [n.strip() for n in options.bundles.split(",") if n.strip()]
+    labels = [n.strip() for n in options.labels.split(",") if n.strip()]
+    try:
+        unknown = sorted(set(names) - set(FOLDERS))
+        if unknown or not names:
+            raise ValueError(f"--bundles {options.bundles}: expected some of {', '.join(FOLDERS)}")
+        studies = checked_studies(options.studies)
+        if not options.set_up_only:
+            check_port(options.host, options.port)
+        app = options.app.expanduser().resolve()
+        models, remarks = make_app(app, names, labels, options.fresh_weights)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for remark in remarks:
+        print(remark)
+    command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", studies]
+    command += ["--host", options.host, "--port", str(options.port), "--uvicorn_app", "sam_bundles.server:app"]
+    conf = {"models": ",".join(models), "sam2": "false", "scoring": str(options.scoring).lower()}
+    for key, value in conf.items():
+        command += ["--conf", key, value]
+    command += ["--verbose", "INFO" if options.verbose else "WARNING"]
+    command += ["--log_level", "info" if options.verbose else "warning"]
+    print(f"{app} serves {', '.join(models)}")
+    if options.set_up_only:
+        return 0
+    print("starting, some seconds ...", flush=True)
+    # In the folder of the app, because MONAI Label reads a file .env from where it is started.
+    os.chdir(app)
+    os.execve(sys.executable, command, environment(app))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""One bundle under several tools of a viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from monailabel.interfaces.tasks.infer_v2 import InferType
+from monailabel.tasks.infer.bundle import BundleInferTask
+
+
+class OtherTool(BundleInferTask):
+    """A served bundle once more under another type, which tells a viewer what to send.
+
+    It shares the bundle's network, configuration and caches: an object clicked with one tool is corrected with the
+    other at once.
+
+    Args:
+        task: the bundle as the stock app serves it.
+        type: ``deepedit`` for {label: points}, ``scribbles`` for an uploaded label map with strokes.
+    """
+
+    def __init__(self, task: BundleInferTask, type: str) -> None:
+        self.__dict__.update(vars(task))
+        self.type = type
+        if type == InferType.DEEPEDIT:
+            self.labels = {"background": 0, **task.labels}
+
+    def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
+        """The bundle's, and for label names the values that the model's labels have."""
+        more = [ValuesOfLabels(self.labels)] if self.type == InferType.DEEPEDIT else []
+        return [*super().post_transforms(data), *more]
+
+
+class ValuesOfLabels:
+    """Gives the objects of a label map the values of the model's labels.
+
+    The bundle numbers objects as they come in the request, and a viewer that knows the labels takes the number for that
+    of a label. Nothing changes where an object has another name than the labels.
+    """
+
+    def __init__(self, labels: dict[str, int]) -> None:
+        self.labels = labels
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        objects = data["result"]["objects"]
+        values = [self.labels.get(o["name"].lower()) for o in objects]
+        if None in values or values == [o["label"] for o in objects]:
+            return data
+        table = np.zeros(max(o["label"] for o in objects) + 1, dtype=np.uint8)
+        for found, value in zip(objects, values, strict=True):
+            table[found["label"]] = value
+            found["label"] = value
+        mask = data["pred"]
+        mask.set_array(mask.new_tensor(table[mask.cpu().numpy()]).as_tensor())
+        return data

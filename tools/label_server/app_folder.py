@@ -1,0 +1,99 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The folder that MONAI Label serves: its stock app, our additions to it, and the bundles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = Path(__file__).resolve().parent
+# MONAI Label tells from a model's folder name which tools a viewer offers: "deepgrow" stands for clicks, any other
+# name for segmentation by labels.
+FOLDERS = {"fastsam3d": "fastsam3d_deepgrow", "ssam_2d": "ssam_2d"}
+NEEDED = ("configs/inference.json", "configs/metadata.json", "models/model.pt")
+STOCK = "stock_app.py"
+
+
+def make_app(
+    app: Path, bundles: Sequence[str], labels: Sequence[str] = (), fresh_weights: bool = False
+) -> tuple[list[str], list[str]]:
+    """Make ``app``, or bring it up to date: what was trained in it stays.
+
+    Args:
+        app: the folder.
+        bundles: names out of FOLDERS.
+        labels: what fastsam3d's objects are called in a viewer, "object" where none is given.
+        fresh_weights: put weights that were trained in the folder aside, and take the project's.
+
+    Returns:
+        Names of the models, and a line for each bundle that was left out or keeps other weights than the project's.
+
+    Raises:
+        ValueError: none of the bundles is complete.
+    """
+    copy_stock_app(app)
+    models, remarks = [], []
+    for name in bundles:
+        bundle = ROOT / "bundles" / name
+        missing = [n for n in NEEDED if not (bundle / n).is_file()]
+        if missing:
+            remarks.append(f"{name} is left out: bundles/{name} has no {', no '.join(missing)}")
+            continue
+        target = app / "model" / FOLDERS[name]
+        if fresh_weights and trained_in(target):
+            (target / "models").rename(target / time.strftime("models_%Y%m%d_%H%M%S"))
+        if not copy_bundle(bundle, target):
+            remarks.append(f"{name} keeps the weights trained in {target / 'models'}: --fresh-weights takes ours again")
+        if name == "fastsam3d" and labels:
+            name_labels(target / "configs" / "metadata.json", labels)
+        models.append(FOLDERS[name])
+    if not models:
+        raise ValueError("no bundle can be served: " + "; ".join(remarks))
+    return models, remarks
+
+
+def copy_stock_app(app: Path) -> None:
+    """The stock ``monaibundle`` app from the package, and beside its main.py (under another name) ours."""
+    if not (app / STOCK).is_file():
+        app.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle"]
+        fresh = app.parent / f".{app.name}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        done = subprocess.run([*command, "--output", str(fresh)], capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"MONAI Label could not copy its app: {(done.stdout + done.stderr).strip()[-500:]}")
+        (fresh / "monaibundle" / "main.py").rename(fresh / "monaibundle" / STOCK)
+        shutil.copytree(fresh / "monaibundle", app, dirs_exist_ok=True)
+        shutil.rmtree(fresh)
+    shutil.copytree(OURS / "app", app, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def copy_bundle(bundle: Path, target: Path) -> bool:
+    """A self-contained copy of a bundle, links resolved; False where weights trained in ``target`` were kept."""
+    trained = trained_in(target)
+    ignored = ["__pycache__", "eval", "runs", *(["models"] if trained else [])]
+    for part in ("configs", "scripts", "docs"):
+        shutil.rmtree(target / part, ignore_errors=True)
+    shutil.copytree(bundle, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*ignored))
+    return not trained
+
+
+def trained_in(target: Path) -> bool:
+    """Whether a training has put its weights into this copy of a bundle: it keeps the earlier ones beside them."""
+    return any((target / "models").glob("model_*.pt"))
+
+
+def name_labels(metadata: Path, labels: Sequence[str]) -> None:
+    """Give the served copy's objects names: viewers make one segment of each."""
+    content = json.loads(metadata.read_text())
+    named = {str(value): name for value, name in enumerate(["background", *labels])}
+    content["network_data_format"]["outputs"]["pred"]["channel_def"] = named
+    metadata.write_text(json.dumps(content, indent=4))
