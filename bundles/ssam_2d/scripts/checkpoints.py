@@ -53,8 +53,8 @@ def load_start(network: nn.Module, path: str | Path) -> StartReport:
     expected = {k: v for k, v in network.state_dict().items() if k != LABELS}
     if not all(any(key.startswith(part) for key in state) for part in PARTS):
         raise ValueError(
-            f"{path}: no SAM checkpoint: its {len(state)} tensors are {', '.join(list(state)[:3])}, ...; expected names "
-            f"that start with {', '.join(PARTS)}"
+            f"{path}: no SAM checkpoint: its {len(state)} tensors are {', '.join(list(state)[:3])}, ...; expected "
+            f"names that start with {', '.join(PARTS)}"
         )
     report, fitting = StartReport(), {}
     with_text = any(key.startswith(TEXT) for key in state)
@@ -77,8 +77,8 @@ def load_start(network: nn.Module, path: str | Path) -> StartReport:
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(
-            f"{path}: {describe(state)}, network_def is {describe(expected)}: {'; '.join(problems[:3])}{more}; give the "
-            "configuration of this checkpoint, such as configs/vit_b.json on top of the others"
+            f"{path}: {describe(state)}, network_def is {describe(expected)}: {'; '.join(problems[:3])}{more}; give "
+            "the configuration of this checkpoint, such as configs/vit_b.json on top of the others"
         )
     network.load_state_dict(fitting, strict=False)
     report.ignored = [key for key in state if key == LABELS]

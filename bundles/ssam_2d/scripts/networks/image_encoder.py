@@ -26,6 +26,7 @@ class ImageEncoder(ImageEncoderViT):
         global_attn_indexes: the blocks that have no windows.
         use_rel_pos: relative positions in the attention, as SAM has them.
         mlp_ratio: hidden width of an MLP over ``embed_dim``.
+        norm_eps: epsilon of the blocks' norms.
         stem: replaces the single-convolution patch embedding, see :class:`ConvStem`.
 
     Raises:
@@ -44,6 +45,7 @@ class ImageEncoder(ImageEncoderViT):
         global_attn_indexes: Sequence[int] = (2, 5, 8, 11),
         use_rel_pos: bool = True,
         mlp_ratio: float = 4,
+        norm_eps: float = 1e-6,
         stem: nn.Module | None = None,
     ) -> None:
         if img_size < patch_size or img_size % patch_size:
@@ -58,7 +60,7 @@ class ImageEncoder(ImageEncoderViT):
             num_heads=num_heads,
             mlp_ratio=mlp_ratio,
             out_chans=out_chans,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            norm_layer=partial(nn.LayerNorm, eps=norm_eps),
             use_rel_pos=use_rel_pos,
             window_size=window_size,
             global_attn_indexes=tuple(global_attn_indexes),

@@ -28,7 +28,7 @@ class TextAffine(nn.Module):
         While training the norm's statistics are those of the rows: give every label once. A single row has no
         variance: it is normed by the running statistics.
         """
-        hidden = F.relu(self.linear(features))
+        hidden = F.relu(self.linear(features.to(self.linear.weight.dtype)))
         if len(hidden) > 1:
             return self.norm(hidden)[:, None]
         norm = self.norm

@@ -1,0 +1,99 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Images as the network wants them: three channels of 0 to 255, then SAM's normalisation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from torch import Tensor
+
+from .common.intensity import intensity_bounds
+from .image_files import read_pixels
+
+# Of SAM's training images, in units of 0 to 255, red, green and blue.
+SAM_MEAN = (123.675, 116.28, 103.53)
+SAM_STD = (58.395, 57.12, 57.375)
+
+
+class LoadImage2Dd(MapTransform):
+    """Reads 2D images of any kind, see :func:`.image_files.read_pixels`.
+
+    The result is a ``MetaTensor`` (3, H, W), float32, 0 to 255, rows first, on the stored pixels. Its meta holds
+    ``filename_or_obj``, ``spatial_shape`` (W, H) as servers expect it, ``pixel_mm`` (of rows and columns; 0 where the
+    file does not say) and ``notes``, JSON.
+
+    Args:
+        keys: of the paths.
+        window: of intensities that are shown black and white, see :func:`.common.intensity.intensity_bounds`; with
+            ``auto`` 8-bit images stay as they are.
+
+    Raises:
+        ValueError: see :func:`.image_files.read_pixels`; an image without contrast.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", window: str | Sequence[float] = "auto") -> None:
+        super().__init__(keys)
+        self.window = window
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            path = str(d[key])
+            pixels = read_pixels(path)
+            values = torch.from_numpy(np.ascontiguousarray(pixels.values.astype(pixels.values.dtype.newbyteorder("="))))
+            try:
+                shown = to_display(values, self.window).permute(2, 0, 1)
+            except ValueError as problem:
+                raise ValueError(f"{path}: {problem}") from problem
+            meta = {
+                "filename_or_obj": path,
+                "spatial_shape": np.array(shown.shape[:0:-1]),
+                "original_affine": np.eye(3),
+                "pixel_mm": np.array(pixels.spacing or (0.0, 0.0)),
+                "notes": json.dumps(pixels.notes),
+            }
+            d[key] = MetaTensor(shown.expand(3, -1, -1).contiguous(), affine=np.eye(3), meta=meta)
+        return d
+
+
+class SAMNormalised(MapTransform):
+    """(3, H, W) of 0 to 255 -> mean 0 and deviation 1 over SAM's training images."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = normalise(d[key])
+        return d
+
+
+def to_display(values: Tensor, window: str | Sequence[float] = "auto") -> Tensor:
+    """Any type and shape -> float32, 0 to 255: 8-bit values as they are, others by the window.
+
+    Raises:
+        ValueError: no contrast, or a window of another form.
+    """
+    if values.dtype == torch.uint8 and window == "auto":
+        return values.float()
+    values = values.float()
+    finite = torch.isfinite(values)
+    if not bool(finite.any()):
+        raise ValueError("no value is a finite number; expected an image with contrast")
+    if not bool(finite.all()):
+        values = torch.where(finite, values, values[finite].min())
+    low, high = intensity_bounds(values, window)
+    return ((values - low) * (255 / (high - low))).clamp(0, 255)
+
+
+def normalise(image: Tensor) -> Tensor:
+    """(..., 3, H, W) of 0 to 255 -> SAM's normalisation."""
+    mean, std = (image.new_tensor(v)[:, None, None] for v in (SAM_MEAN, SAM_STD))
+    return (image - mean) / std
