@@ -24,7 +24,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bash tools/monailabel.sh",
         description="Serve the bundles to 3D Slicer and OHIF: clicks in 3D volumes, labels of 2D images.",
-        epilog="The first call makes .venv-label (3.7 GB, some minutes). What to do in the viewers: docs/monailabel.md.",
+        epilog="The first call makes .venv-label (3.7 GB, minutes). What to do in the viewers: docs/monailabel.md.",
     )
     parser.add_argument(
         "studies",
