@@ -88,6 +88,27 @@ def test_the_second_click_re_uses_the_embedding(serve, blob):
     assert second == {"computed": 0, "reused": first["computed"] + first["reused"]}
 
 
+def test_strokes_drawn_in_a_viewer_are_told_from_its_other_segments(serve, blob, tmp_path):
+    path, block = blob
+    drawn = np.zeros(block.shape, dtype=np.uint8)
+    drawn[30:40, 5:10, 3:6] = 1
+    drawn[2:6, 2:6, 2:4] = 2
+    drawn[16:19, 22:26, 7:9] = 3
+    upload = tmp_path / "upload.nii.gz"
+    nib.save(nib.Nifti1Image(drawn, nib.load(path).affine), upload)
+    names = ("spleen", "background_scribbles", "foreground_scribbles")
+    segments = [{"name": name, "id": value} for value, name in enumerate(names, start=1)]
+    data = serve(path, label=str(upload), label_info=segments, selected_label_name="liver", roi=[])
+    assert overlap(data, block) > 0.9
+    assert data["result"]["label_names"] == {"1": "liver"}
+
+
+def test_a_region_of_interest_is_taken_as_a_box(serve, blob):
+    path, block = blob
+    data = serve(path, label="tumour", foreground=[], roi=[24, 11, 17, 30, 4, 11])
+    assert overlap(data, block) > 0.9
+
+
 def test_a_request_without_prompts_is_refused(serve, blob):
     with pytest.raises(ValueError, match="no prompt was given"):
         serve(blob[0], label="tumour")

@@ -13,6 +13,7 @@ import torch
 from monai.transforms import MapTransform
 
 from ..common.prompts import read_prompts, to_json
+from ..common.viewer_prompts import from_viewer, stroke_values
 from ..volumes import read_mask
 
 
@@ -28,12 +29,25 @@ class ReadPromptsd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             image = d[key]
-            prompts = read_prompts(d, tuple(image.shape[1:]))
+            request = from_viewer(d, image.shape[1:])
+            prompts = read_prompts(request, tuple(image.shape[1:]))
             image.meta["prompts"] = to_json(prompts)
-            files = [f for p in prompts for f in (p.scribble, p.previous_mask) if f]
-            if files:
-                image.meta["prompt_masks"] = torch.stack([read_mask(f, image) for f in files])
+            masks = []
+            for prompt in prompts:
+                if prompt.scribble:
+                    masks.append(_strokes(read_mask(prompt.scribble, image), stroke_values(request)))
+                if prompt.previous_mask:
+                    masks.append(read_mask(prompt.previous_mask, image))
+            if masks:
+                image.meta["prompt_masks"] = torch.stack(masks)
         return d
+
+
+def _strokes(drawn: torch.Tensor, values: Mapping[int, int]) -> torch.Tensor:
+    """``drawn`` with its values as ours, 0 where they are none; as it is where ``values`` is empty."""
+    if not values:
+        return drawn
+    return sum((torch.where(drawn == theirs, ours, 0) for theirs, ours in values.items())).to(drawn.dtype)
 
 
 class Summarised(MapTransform):
