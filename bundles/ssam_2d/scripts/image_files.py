@@ -11,7 +11,6 @@ from pathlib import Path
 
 import itk
 import numpy as np
-import tifffile
 from monai.transforms import LoadImage
 from PIL import Image
 
@@ -103,7 +102,7 @@ def _read_picture(path: Path) -> Pixels:
             notes.append("the file asks viewers to turn it (EXIF); the result is on its pixels as they are stored")
         if deep:
             # Pillow would keep 8 of the 16 bits: nothing of a 12-bit image but its brightest parts.
-            return Pixels(tifffile.imread(path) if image.format == "TIFF" else _read_colour16(path), notes=notes)
+            return Pixels(_read_colour16(path), notes=notes)
         if image.mode in ("P", "PA"):
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "La", "RGBa"):
@@ -130,7 +129,7 @@ def _read_dicom(path: Path) -> Pixels:
         if len(values) != 1:
             raise ValueError(f"{path}: {len(values)} frames; expected one slice a file")
         values = values[0]
-    columns, rows = (float(s) for s in itk.spacing(image)[:2])
+    columns, rows = list(itk.spacing(image))[:2]
     notes = []
     metadata = dict(image)
     if str(metadata.get("0028|0004", "")).strip() == "MONOCHROME1":

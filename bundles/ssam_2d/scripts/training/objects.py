@@ -55,13 +55,13 @@ class SampleObjectsd(MapTransform, Randomizable):
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """See the class."""
-        sampled = dict(data)
+        sampled, rng = dict(data), np.random.default_rng(self.R.randint(2**31))
         mask = np.asarray(sampled[self.keys[0]])[0].round().astype(np.int64)
         sizes = np.bincount(mask.ravel())
         sizes[0] = 0
         values = np.argsort(-sizes, kind="stable")[: (sizes >= self.smallest).sum()]
         if self.random:
-            values = self.R.permutation(values)
+            values = rng.permutation(values)
         objects = [mask == value for value in values[: self.count]]
         labels = np.zeros((self.count, *mask.shape), np.uint8)
         points = np.zeros((self.count, self.points, 2), np.float32)
@@ -69,27 +69,27 @@ class SampleObjectsd(MapTransform, Randomizable):
         boxes = np.zeros((self.count, 4), np.float32)
         for i, target in enumerate(objects):
             labels[i] = target
-            boxes[i] = self._box(target)
-            for j, (row, column, sign) in enumerate(self._clicks(target)):
+            boxes[i] = self._box(target, rng)
+            for j, (row, column, sign) in enumerate(self._clicks(target, rng)):
                 points[i, j], signs[i, j] = (column, row), sign
-        form = self.R.choice(len(FORMS), p=list(FORMS.values())) if self.random else 0
+        form = rng.choice(len(FORMS), p=list(FORMS.values())) if self.random else 0
         arrays = {"points": points, "point_labels": signs, "boxes": boxes, "form": np.int64(form)}
         return sampled | {self.keys[0]: torch.from_numpy(labels)} | {k: torch.as_tensor(v) for k, v in arrays.items()}
 
-    def _clicks(self, target: np.ndarray) -> list[tuple[int, int, int]]:
+    def _clicks(self, target: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int, int]]:
         """Rows, columns and labels: the first in the object, the others in it or beside it."""
         if not self.random:
             return [(*deepest_point(target), 1)]
-        clicks = [(*random_inner_point(target, self.R), 1)]
-        for _ in range(self.R.randint(self.points)):
-            if self.R.rand() < 0.5:
-                clicks.append((*_any(target, self.R), 1))
+        clicks = [(*random_inner_point(target, rng), 1)]
+        for _ in range(rng.integers(self.points)):
+            if rng.random() < 0.5:
+                clicks.append((*_any(target, rng), 1))
             else:
                 rows, columns = (slice(max(0, a), b) for a, b in self._around(target))
                 beside = np.zeros_like(target)
                 beside[rows, columns] = ~target[rows, columns]
                 if beside.any():
-                    clicks.append((*_any(beside, self.R), 0))
+                    clicks.append((*_any(beside, rng), 0))
         return clicks
 
     def _around(self, target: np.ndarray) -> list[tuple[int, int]]:
@@ -97,19 +97,19 @@ class SampleObjectsd(MapTransform, Randomizable):
         used = [np.flatnonzero(target.any(axis=axis)) for axis in (1, 0)]
         return [(int(at[0]) - reach, int(at[-1]) + reach + 1) for at in used]
 
-    def _box(self, target: np.ndarray) -> np.ndarray:
+    def _box(self, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """x and y of the first and of the last pixel, off by up to a tenth of the sides."""
         rows, columns = (np.flatnonzero(target.any(axis=axis)) for axis in (1, 0))
         box = np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
         if self.random:
             sides = np.tile(box[2:] - box[:2] + 1, 2)
-            box = box + self.R.uniform(-0.1, 0.1, 4) * sides
+            box = box + rng.uniform(-0.1, 0.1, 4) * sides
         return box.clip(0, np.tile(target.shape[::-1], 2) - 1)
 
 
-def _any(region: np.ndarray, rng: np.random.RandomState) -> tuple[int, ...]:
+def _any(region: np.ndarray, rng: np.random.Generator) -> tuple[int, ...]:
     pixels = np.flatnonzero(region)
-    return tuple(int(i) for i in np.unravel_index(pixels[rng.randint(len(pixels))], region.shape))
+    return tuple(int(i) for i in np.unravel_index(pixels[rng.integers(len(pixels))], region.shape))
 
 
 def prompts_of(batch: Mapping[str, Tensor], number: int) -> dict[str, Tensor | None]:

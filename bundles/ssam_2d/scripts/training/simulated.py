@@ -106,7 +106,7 @@ class PromptLoss(nn.Module):
 
     def forward(self, answers: Answers, target: Tensor) -> Tensor:
         """Answers and (B, K, H, W); objects without a pixel do not count."""
-        there = target.flatten(2).any(-1)
+        there = (target > 0).flatten(2).any(-1)
         if not there.any():
             return answers.logits.sum() * 0
         shares = smaller(target[there], answers.logits.shape[-2:])[None]
