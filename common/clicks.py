@@ -10,6 +10,7 @@ in it).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,17 +31,18 @@ class Click(NamedTuple):
     label: int
 
 
-def deepest_point(region: np.ndarray) -> tuple[int, ...]:
+def deepest_point(region: np.ndarray, spacing: Sequence[float] | None = None) -> tuple[int, ...]:
     """The voxel of a region that lies farthest from its border, the one of lowest index where several do.
 
     Args:
         region: bool, any number of axes. The image's border counts as the region's border.
+        spacing: mm between voxels along each axis, where these differ: an object of few thick slices is not flat.
 
     Raises:
         ValueError: an empty region.
     """
     box = _bounding_box(region)
-    depth = _depth(region[box])
+    depth = _depth(region[box], spacing)
     inside = np.unravel_index(int(depth.argmax()), depth.shape)
     return tuple(int(i + s.start) for i, s in zip(inside, box, strict=True))
 
@@ -62,7 +64,11 @@ def random_inner_point(region: np.ndarray, rng: np.random.Generator) -> tuple[in
 
 
 def error_click(
-    prediction: np.ndarray, target: np.ndarray, how: str = "deepest", rng: np.random.Generator | None = None
+    prediction: np.ndarray,
+    target: np.ndarray,
+    how: str = "deepest",
+    rng: np.random.Generator | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> Click | None:
     """The click that corrects a prediction.
 
@@ -73,6 +79,7 @@ def error_click(
             ``distance`` for a random inner voxel of the larger of the two errors, missing or surplus;
             ``random`` for any voxel that is wrong.
         rng: where the chance comes from; not needed for ``deepest``.
+        spacing: mm between voxels, for ``deepest``; see :func:`deepest_point`.
 
     Returns:
         The click, or None where nothing is wrong.
@@ -90,7 +97,7 @@ def error_click(
     if not wrong.any():
         return None
     if how == "deepest":
-        voxel = deepest_point(_largest_piece(wrong & target, wrong & prediction))
+        voxel = deepest_point(_largest_piece(wrong & target, wrong & prediction), spacing)
     elif how == "distance":
         missing, surplus = wrong & target, wrong & prediction
         voxel = random_inner_point(missing if missing.sum() >= surplus.sum() else surplus, rng)
@@ -115,10 +122,10 @@ def _largest_piece(*masks: np.ndarray) -> np.ndarray:
     return best
 
 
-def _depth(region: np.ndarray) -> np.ndarray:
+def _depth(region: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
     # The frame of background voxels makes the border of the box a border of the region.
     padded = np.pad(region, 1)
-    return ndimage.distance_transform_edt(padded)[(slice(1, -1),) * region.ndim]
+    return ndimage.distance_transform_edt(padded, spacing)[(slice(1, -1),) * region.ndim]
 
 
 def _bounding_box(region: np.ndarray) -> tuple[slice, ...]:

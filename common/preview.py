@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -28,6 +29,7 @@ def save_preview(
     names: Sequence[str],
     clicks: Sequence[tuple[Sequence[float], int]],
     voxel: Sequence[float],
+    truth: np.ndarray | None = None,
 ) -> None:
     """Write a PNG of the planes through ``voxel``, seen from the patient's front, feet and left, to scale.
 
@@ -40,6 +42,7 @@ def save_preview(
         names: of the labels 1, 2, ...
         clicks: voxel indices and label (1 foreground, 0 background) of each click.
         voxel: through which the planes go.
+        truth: (X, Y, Z) mask that is outlined in white, broken lines, for comparison.
     """
     order, flips = _nearest_axes(grid)
     figure = Figure(figsize=(12, 4.6), dpi=110, facecolor="black")
@@ -57,12 +60,10 @@ def save_preview(
         show = {"origin": "lower", "aspect": aspect, "interpolation": "nearest"}
         axes.imshow(picture.T, cmap="gray", vmin=window[0], vmax=window[1], **show)
         for value, _ in enumerate(names, start=1):
-            if (mask == value).any():
-                colour = COLOURS[(value - 1) % len(COLOURS)]
-                # A frame of background closes contours at the image's edge, and makes a single row wide enough for one.
-                drawn = np.pad((mask == value).T.astype(float), 1)
-                at = [np.arange(-1, n - 1) for n in drawn.shape]
-                axes.contour(at[1], at[0], drawn, levels=[0.5], colors=[colour], linewidths=1.4)
+            _outline(axes, mask == value, COLOURS[(value - 1) % len(COLOURS)])
+        if truth is not None:
+            inside = truth[tuple(plane)] != 0
+            _outline(axes, inside.T if order[across] > order[up] else inside, "white", "dashed")
         thickness = max(1.0, 3.0 / grid.spacing[order[along]])
         for point, label in clicks:
             if abs(point[order[along]] - depth) <= thickness:
@@ -79,6 +80,14 @@ def save_preview(
         figure.text(0.02 + 0.12 * ((value - 1) % 8), 0.06 - 0.025 * ((value - 1) // 8), name, color=colour, fontsize=10)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=0.1, wspace=0.03)
     canvas.print_png(str(path))
+
+
+def _outline(axes: Axes, mask: np.ndarray, colour: str, style: str = "solid") -> None:
+    if mask.any():
+        # A frame of background closes contours at the image's edge, and makes a single row wide enough for one.
+        drawn = np.pad(mask.T.astype(float), 1)
+        at = [np.arange(-1, n - 1) for n in drawn.shape]
+        axes.contour(at[1], at[0], drawn, levels=[0.5], colors=[colour], linewidths=1.4, linestyles=style)
 
 
 def _nearest_axes(grid: Grid) -> tuple[list[int], list[bool]]:

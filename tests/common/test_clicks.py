@@ -31,6 +31,16 @@ def test_deepest_point_takes_the_lowest_index_of_several():
     assert deepest_point(np.ones((4, 4, 4), bool)) == (1, 1, 1)
 
 
+def test_depth_is_counted_in_millimetres():
+    """A flat part is deeper in voxels, a part of few thick slices in mm."""
+    flat = box((40, 40, 12), (2, 2, 0), (13, 13, 11))
+    thick = box(flat.shape, (20, 20, 2), (36, 36, 7))
+    assert flat[deepest_point(flat | thick)]
+    assert deepest_point(flat | thick, (1, 1, 3)) == (27, 27, 4)
+    assert error_click(np.zeros_like(flat), thick | flat, spacing=(1, 1, 3)).voxel[:2] == (7, 7)
+    assert error_click(flat, thick | flat, spacing=(1, 1, 3)) == ((27, 27, 4), 1)
+
+
 def test_deepest_point_lies_inside_a_shell():
     shell = ball((40, 40, 40), (20, 20, 20), 15) & ~ball((40, 40, 40), (20, 20, 20), 8)
     assert shell[deepest_point(shell)]

@@ -120,3 +120,17 @@ def test_many_objects_and_none(tmp_path):
 def test_a_plane_outside_the_volume_is_the_nearest_one(tmp_path):
     grid = grid_around(np.eye(3), (12, 12, 12))
     assert picture(tmp_path, grid, np.ones(grid.shape) * 0.5, np.zeros(grid.shape), voxel=[-3, 50, 11.6]).any()
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_truth_is_outlined_in_white_beside_the_mask(tmp_path, grid):
+    ball = dot(grid)
+    at = grid.to_voxels(grid.to_mm((np.array(grid.shape) - 1) / 2) + BESIDE)
+    dark, path = np.zeros(grid.shape, np.float32), tmp_path / "truth.png"
+    save_preview(path, dark, ball.astype(np.uint8), grid, (0, 1), ["a"], [], at)
+    without = matplotlib.image.imread(path)[..., :3]
+    assert not any((p.min(axis=-1) > 0.7).any() for p in panels(without))
+    save_preview(path, dark, np.zeros_like(ball), grid, (0, 1), ["a"], [], at, truth=ball)
+    axial = panels(matplotlib.image.imread(path)[..., :3])[0]
+    right, up = shift(axial.min(axis=-1) > 0.7)
+    assert right < -10 and up > 10
