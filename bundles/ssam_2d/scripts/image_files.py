@@ -133,8 +133,9 @@ def _read_dicom(path: Path) -> Pixels:
     notes = []
     metadata = dict(image)
     if str(metadata.get("0028|0004", "")).strip() == "MONOCHROME1":
-        values = values.min() + (values.max() - values)
-        notes.append("stored with white as its lowest value (MONOCHROME1); turned to black as the lowest")
+        # ITK turns them within the range of their type, where signed values would look like Hounsfield units.
+        values = values.astype(np.int64) - int(values.min())
+        notes.append("stored with white as its lowest value (MONOCHROME1); turned, and counted from black")
     return Pixels(values, (rows, columns), notes)
 
 
