@@ -1,0 +1,175 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Converted weights run at once, through the overlays, and give what the published networks gave."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import close
+from monai.bundle import ConfigWorkflow
+
+from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
+from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
+from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
+from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D, SwappedFourierCode
+from common.geometry import Grid, cube_around, resample
+from tools.convert_weights import volumes
+from tools.convert_weights.kinds import KINDS
+from tools.convert_weights.report import overrides
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A blob above zero in a volume of 64 voxels a side at 1.5 mm, partly below zero."""
+    axes = np.meshgrid(*[np.arange(64) - 31.5] * 3, indexing="ij")
+    values = (
+        200 * np.exp(-sum(a**2 for a in axes) / 300) - 20 + 10 * np.random.default_rng(0).standard_normal((64,) * 3)
+    )
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(values.astype(np.float32), np.diag([1.5, 1.5, 1.5, 1])), path)
+    return path
+
+
+def shown(volume, click):
+    """The 64 voxels a side around a click, normalised once by the mean and deviation of what is above zero."""
+    image = nib.load(volume)
+    grid = Grid(image.affine, image.shape)
+    values, inside = resample(
+        torch.from_numpy(image.get_fdata(dtype=np.float32))[None],
+        grid,
+        cube_around(grid.to_mm(np.array(click)), 1.5, 64),
+    )
+    counted = values[:, inside][values[:, inside] > 0]
+    return (values - counted.mean()) / counted.std() * inside
+
+
+class Recorder:
+    """Keeps what a network was shown and what it said."""
+
+    def __init__(self, network):
+        self.cubes, self.prompts, self.logits = [], [], []
+        encode, decode = network.encode, network.decode
+
+        def encoded(image):
+            self.cubes.append(image)
+            return encode(image)
+
+        def decoded(embedding, points, labels, boxes=None, masks=None, **more):
+            logits, iou = decode(embedding, points, labels, boxes, masks, **more)
+            self.prompts.append((points, labels, masks))
+            self.logits.append(logits)
+            return logits, iou
+
+        network.encode, network.decode = encoded, decoded
+
+
+@pytest.fixture
+def run_published(fastsam3d_path, tmp_path):
+    """The bundle's inference with overlays: ``run(kind, settings, weights, **options) -> (Recorder, summary)``."""
+
+    def run(kind, settings, weights, **options):
+        files = [str(fastsam3d_path / "configs" / name) for name in KINDS[kind].configs]
+        workflow = ConfigWorkflow(
+            config_file=files,
+            logging_file=False,
+            workflow_type=None,
+            bundle_root=str(fastsam3d_path),
+            ckpt_path=str(weights),
+            output_dir=str(tmp_path / "eval"),
+            preview=False,
+            device="cpu",
+            **{"inferer#progress": False},
+            **overrides(files, settings),
+            **options,
+        )
+        workflow.initialize()
+        recorder = Recorder(workflow.parser.get_parsed_content("network"))
+        workflow.run()
+        workflow.finalize()
+        return recorder, json.loads(next((tmp_path / "eval").glob("*.json")).read_text())
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["fastsam3d", "sammed3d"])
+def test_the_whole_workflow_of_fastsam3d(kind, golden, publish, convert, volume, run_published):
+    """From a published file to logits: those of the reference networks put together by hand."""
+    parts = golden("fastsam3d_student_dense" if kind == "fastsam3d" else "sammed3d_image_encoder")
+    prompts = golden("sammed3d_prompt_decoder")
+    state = {**{f"image_encoder.{k}": v for k, v in parts.state.items()}, **prompts.state}
+    assert convert(publish(state, prefix="module."), "--kind", kind)[0] == 0
+    settings = getattr(volumes, kind)(state).network
+    weights = volume.parent / "out" / "converted.pt"
+    recorder, summary = run_published(
+        kind, settings, weights, cube_size=64, image=str(volume), foreground=[[30, 33, 31]], background=[[5, 5, 5]]
+    )
+    cube, (points, labels, masks), logits = recorder.cubes[0], recorder.prompts[0], recorder.logits[0]
+    close(cube[0], shown(volume, [30, 33, 31]))
+    assert labels.tolist() == [[1]]
+    assert masks is None
+    config = dict(parts.config)
+    if kind == "fastsam3d":
+        config.pop("use_rel_pos"), config.pop("window_size")
+    encoder = (PublishedStudent3D if kind == "fastsam3d" else ImageEncoder3D)(**config)
+    encoder.load_state_dict(parts.state)
+    prompt_encoder = PromptEncoder3D(48, 16, code=SwappedFourierCode(48))
+    decoder = MaskDecoder3D(48, 2, 8, 2048, 3, 3, 32)
+    prompt_encoder.load_state_dict(volumes.part(prompts.state, "prompt_encoder"))
+    decoder.load_state_dict(volumes.part(prompts.state, "mask_decoder"))
+    with torch.no_grad():
+        # The first click with an empty mask, as SAM-Med3D is used.
+        sparse, dense = prompt_encoder((64,) * 3, (8,) * 3, points, labels, masks=torch.zeros(1, 1, 32, 32, 32))
+        expected, _ = decoder(encoder(cube), prompt_encoder.pe_layer.grid((8, 8, 8)), sparse, dense)
+    close(logits, expected)
+    # The second click is shown with the first one and with the mask so far, once: rounds is 1.
+    assert recorder.prompts[1][1].tolist() == [[1, 0]]
+    close(recorder.prompts[1][2], logits.clamp(-10, 10))
+    assert summary["decoder_calls"] == len(recorder.logits)
+
+
+def test_the_configured_network_gives_the_reference_outputs(golden_student, fastsam3d_path, convert, publish, tmp_path):
+    """The network that the overlay makes, with the references' own inputs."""
+    state, encoder, decoder = golden_student
+    assert convert(publish(state))[0] == 0
+    files = [str(fastsam3d_path / "configs" / name) for name in KINDS["fastsam3d"].configs]
+    workflow = ConfigWorkflow(
+        config_file=files, logging_file=False, workflow_type=None, **overrides(files, volumes.fastsam3d(state).network)
+    )
+    workflow.initialize()
+    network = workflow.parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(tmp_path / "out" / "converted.pt", weights_only=True))
+    with torch.no_grad():
+        embedding = network.encode(encoder.inputs["image"])
+        close(embedding.features, encoder.outputs["embedding"])
+        given = embedding._replace(features=decoder.inputs["image_embedding"])
+        logits, iou = network.decode(given, decoder.inputs["points"][:, :1], decoder.inputs["labels"][:, :1])
+    close(logits, decoder.outputs["click0/masks"])
+    close(iou, decoder.outputs["click0/iou"])
+
+
+@pytest.mark.parametrize(
+    ("attention", "form"),
+    [("StridedGroupAttention", "fastsam3d_student_sparse_flash"), ("RelativeAttention", "fastsam3d_student_dense")],
+)
+def test_the_form_of_attention_is_one_word_of_the_configuration(attention, form, golden, fastsam3d_path):
+    reference = golden(form)
+    files = [str(fastsam3d_path / "configs" / name) for name in KINDS["fastsam3d"].configs]
+    settings = {"image_encoder": volumes.student_settings(reference.state)}
+    workflow = ConfigWorkflow(
+        config_file=files,
+        logging_file=False,
+        workflow_type=None,
+        **overrides(files, settings),
+        **{"network_def#image_encoder#attention#_target_": f"scripts.networks.published.{attention}"},
+    )
+    workflow.initialize()
+    encoder = workflow.parser.get_parsed_content("network_def").image_encoder
+    encoder.load_state_dict(reference.state)
+    with torch.no_grad():
+        ours = encoder(reference.inputs["image"])
+    expected = reference.outputs["embedding"]
+    assert (ours - expected).abs().max() <= reference.tolerance * expected.abs().max()

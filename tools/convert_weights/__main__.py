@@ -1,0 +1,109 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The command line of the conversions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from common.files import whole_files
+
+from . import images, ssam, volumes
+from .accounts import Conversion
+from .kinds import KINDS, chosen_kind
+from .labels import read_labels
+from .reading import Checkpoint, read_checkpoint
+from .report import report
+
+
+def convert(kind: str, checkpoint: Checkpoint, options: argparse.Namespace) -> Conversion:
+    """The checkpoint as this kind has it."""
+    state = checkpoint.state
+    if kind == "sam":
+        return images.sam(state)
+    if kind == "to_sam":
+        return images.to_sam(state, options.image_size)
+    if kind == "ssam":
+        return ssam.ssam(state, read_labels(options.labels))
+    if kind == "sammed3d":
+        return volumes.sammed3d(state)
+    if kind == "sammed3d_teacher":
+        return volumes.sammed3d_teacher(state)
+    return volumes.fastsam3d(state, options.decoder and read_checkpoint(options.decoder).state)
+
+
+def check_options(kind: str, options: argparse.Namespace) -> None:
+    """Raise a ValueError for an option that this kind would pass over in silence."""
+    for name, owner in ("decoder", "fastsam3d"), ("labels", "ssam"):
+        if getattr(options, name) is not None and kind != owner:
+            raise ValueError(f"--{name} with --kind {kind}: only {owner} takes it")
+    if options.image_size != images.SAM_SIZE and kind != "to_sam":
+        raise ValueError(f"--image_size with --kind {kind}: only to_sam takes it")
+
+
+def check_output(options: argparse.Namespace) -> None:
+    """Raise a ValueError unless the result may be written where it shall be."""
+    output: Path = options.output
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder; expected the name of a file to write")
+    if output.exists() and output.samefile(options.input):
+        raise ValueError(f"{output} is the checkpoint itself; give another name")
+    if output.exists() and not options.force:
+        raise ValueError(f"{output} is there already; give another name, or --force to replace it")
+
+
+def run(options: argparse.Namespace) -> str:
+    """Convert, write, and say what was done."""
+    if options.input.is_file():
+        check_output(options)
+    checkpoint = read_checkpoint(options.input)
+    try:
+        kind = chosen_kind(options.kind, checkpoint.state)
+        check_options(kind, options)
+        conversion = convert(kind, checkpoint, options)
+    except ValueError as problem:
+        raise ValueError(f"{options.input}: {problem}") from problem
+    said = report(kind, checkpoint, conversion, options.output)
+    with whole_files(options.output.parent) as side:
+        torch.save(conversion.tensors, side / options.output.name)
+    return said
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    kinds = "\n".join(f"  {name:<18}{kind.source}\n{'':<20}-> {kind.result}" for name, kind in KINDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_weights",
+        description="Convert published weights into files that the bundles run, and a tuned network back to SAM.\n"
+        "No code of a checkpoint is run; every tensor in it is accounted for, and unknown ones are refused.",
+        epilog=f"kinds:\n{kinds}\n\nWhere published weights are found: bundles/*/models/README.md",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", type=Path, metavar="IN", help="the checkpoint, a .pth or .pt file")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the file to write, a plain state dict")
+    parser.add_argument("--kind", choices=KINDS, help="what IN is and what it becomes; told by its tensors if left out")
+    parser.add_argument("--decoder", type=Path, metavar="FILE", help="fastsam3d: SAM-Med3D, for a student without one")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="ssam: label names with their text features")
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        default=images.SAM_SIZE,
+        metavar="PIXELS",
+        help=f"to_sam: a side of the images that the SAM tool encodes ({images.SAM_SIZE})",
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT where it is there already")
+    try:
+        print(run(parser.parse_args(arguments)))
+    except ValueError as problem:
+        print(f"not converted: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
