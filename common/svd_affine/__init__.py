@@ -3,9 +3,9 @@
 
 """Fine-tuning with few numbers: singular values (S-SAM), and the neighbours to compare with."""
 
-from .adapt import Adaptation, adapt
+from .adapt import Adaptation, adapt, adapt_like
 from .adapter import Adapter, blend
 from .layer import SVDAffine
 from .low_rank import SALT, LoRA
 
-__all__ = ["SALT", "Adaptation", "Adapter", "LoRA", "SVDAffine", "adapt", "blend"]
+__all__ = ["SALT", "Adaptation", "Adapter", "LoRA", "SVDAffine", "adapt", "adapt_like", "blend"]

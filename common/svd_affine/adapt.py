@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -83,6 +84,42 @@ def adapt(
         module.set_submodule(name, layer)
     settings = f" ({methods[method][0]})" if layers else ""
     return Adaptation(module, method + settings, base_hash, layers, names)
+
+
+def adapt_like(module: nn.Module, adapter: Adapter, apart: Sequence[str] = ()) -> Adaptation:
+    """Adapts a network as that of an adapter was, which is then put in: what its tensors and its method say.
+
+    Args:
+        module: the network, with the base's weights; see adapt().
+        adapter: one that was trained on this base.
+        apart: see adapt().
+
+    Raises:
+        ValueError: an adapter of another base or of another network (then the network is left as it was).
+    """
+    method, _, options = adapter.method.removesuffix(")").partition(" (")
+    settings = dict(setting.split("=") for setting in options.split(", ") if setting)
+    own, parameters = module.state_dict(), dict(module.named_parameters())
+    targets = {name.rpartition(".")[0] for name in adapter.tensors if name not in own}
+    plain = {name: layer for name, layer in module.named_modules() if name in targets}
+    trained = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    try:
+        adaptation = adapt(
+            module,
+            method,
+            sorted(targets),
+            trainable=[name for name in adapter.tensors if name in parameters],
+            apart=apart,
+            **{name: literal_eval(value) for name, value in settings.items()},
+        )
+        adaptation.put(adapter)
+    except ValueError:
+        for name, layer in plain.items():
+            module.set_submodule(name, layer)
+        for name, requires in trained.items():
+            module.get_parameter(name).requires_grad_(requires)
+        raise
+    return adaptation
 
 
 class Adaptation:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
-from common.svd_affine import Adaptation, Adapter, SVDAffine, adapt, adapter, blend, layer
+from common.svd_affine import Adaptation, Adapter, SVDAffine, adapt, adapt_like, adapter, blend, layer
 from common.svd_affine.adapter import LABELS, content_hash
 
 TARGETS = ["blocks.*.lin?", "neck"]
@@ -420,3 +420,31 @@ def test_the_papers_counts_for_vit_b_at_256_px(method, options, trainable, count
         # An adapter of 2 MB at most: four bytes a number, and the running statistics.
         assert 4 * (adaptation.count() + 2 * 256) < 2e6
     assert LABELS not in adaptation._tensors()
+
+
+@all_methods
+def test_a_fresh_base_is_adapted_as_the_adapter_says(method, options):
+    trained = train(adapted(method, **options))
+    fresh = adapt_like(Network(), trained.take())
+    assert torch.equal(logits(fresh), logits(trained))
+    assert fresh.trainable().keys() == trained.trainable().keys()
+
+
+def test_a_base_that_the_adapter_does_not_fit_is_left_as_it_was():
+    trained = train(adapted()).take()
+    for other, adapter_of in ((Network(1), trained), (Network(), replace(trained, method="salt (values=3, rank=2)"))):
+        keys, grads = other.state_dict().keys(), [p.requires_grad for p in other.parameters()]
+        with pytest.raises(ValueError, match=r"base|do not fit"):
+            adapt_like(other, adapter_of)
+        assert other.state_dict().keys() == keys and [p.requires_grad for p in other.parameters()] == grads
+
+
+def test_what_is_kept_apart_is_neither_base_nor_adapter():
+    network = Network()
+    first = adapt(network, "selection", trainable=["*"], apart=["position"])
+    assert "position" not in first.take().tensors and not network.position.requires_grad
+    other = Network()
+    with torch.no_grad():
+        other.position += 1
+    assert adapt(other, "selection", trainable=["*norm*"], apart=["position"]).base != first.base
+    assert adapt(other, "selection", trainable=["*"], apart=["position"]).base == first.base

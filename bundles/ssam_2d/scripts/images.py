@@ -15,6 +15,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
+from torch.nn import functional as F
 
 from .common.intensity import intensity_bounds
 from .image_files import read_pixels
@@ -73,6 +74,31 @@ class SAMNormalised(MapTransform):
         for key in self.key_iterator(d):
             d[key] = normalise(d[key])
         return d
+
+
+class ToNetworkSized(MapTransform):
+    """(3, H, W) -> (3, size, size), see :func:`to_network_size`; a plain tensor.
+
+    Args:
+        keys: of the images.
+        size: pixels a side.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", size: int = 256) -> None:
+        super().__init__(keys)
+        self.size = size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = to_network_size(torch.as_tensor(d[key]), self.size)
+        return d
+
+
+def to_network_size(image: Tensor, size: int) -> Tensor:
+    """(C, H, W) -> (C, size, size): the whole image, whatever its proportions, smoothed where it is reduced."""
+    square = F.interpolate(image[None].float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return square[0]
 
 
 def to_display(values: Tensor, window: str | Sequence[float] = "auto") -> Tensor:

@@ -1,0 +1,87 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Which labels a network has, and what names mean to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .text_features import encode_names
+
+
+def label_names(metadata: Mapping[str, Any], weights: str | Path) -> list[str]:
+    """The labels of ``weights``, in the order of its output channels.
+
+    Those of a training of one's own are in the ``labels.json`` that it wrote beside its weights; the bundle's own are
+    the channels of ``pred`` in its metadata.
+
+    Raises:
+        ValueError: a labels.json that is no list of names.
+    """
+    own = Path(weights).parent / "labels.json"
+    if not own.is_file():
+        channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+        return [channels[key] for key in sorted(channels, key=int) if key != "0"]
+    names = json.loads(own.read_text())
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{own}: expected a list of names, as training writes it")
+    return names
+
+
+def matched(name: str, labels: Sequence[str]) -> str | None:
+    """The label that ``name`` means, whatever its case and the blanks around it; None where it is none of them."""
+    if name in labels:
+        return name
+    same = [label for label in labels if label.strip().casefold() == name.strip().casefold()]
+    return same[0] if len(same) == 1 else None
+
+
+def name_features(
+    names: Sequence[str], labels: Sequence[str], features: Tensor, text_model: str | None = None
+) -> Tensor:
+    """(K, text_dim): the text features of the names.
+
+    Args:
+        names: any; those among ``labels`` need no text model.
+        labels, features: of the network, (L, text_dim).
+        text_model: where unknown names are encoded, see :func:`.text_features.encode_names`. It has to be the one that
+            the labels were trained with.
+
+    Raises:
+        ValueError: an unknown name and no text model, or a text model that is not the labels' own.
+    """
+    known = [matched(name, labels) for name in names]
+    unknown = [name for name, label in zip(names, known, strict=True) if label is None]
+    encoded = dict(zip(unknown, encode_unknown(unknown, labels, features, text_model), strict=True)) if unknown else {}
+    rows = [
+        encoded[name] if label is None else features[labels.index(label)]
+        for name, label in zip(names, known, strict=True)
+    ]
+    return torch.stack(rows) if rows else features.new_empty(0, features.shape[1])
+
+
+def encode_unknown(names: Sequence[str], labels: Sequence[str], features: Tensor, text_model: str | None) -> Tensor:
+    """Features of names that the network was not trained on; see :func:`name_features`."""
+    if not text_model:
+        near = {name: get_close_matches(name.casefold(), [label.casefold() for label in labels]) for name in names}
+        hints = "; ".join(f"{name!r} is near to {', '.join(found)}" for name, found in near.items() if found)
+        raise ValueError(
+            f"unknown label {', '.join(map(repr, names))}: the network knows {', '.join(labels) or 'none'}"
+            f"{'; ' + hints if hints else ''}. For other names give the text_model that it was trained with"
+        )
+    if labels:
+        own = encode_names(labels[:1], text_model, features.shape[1]).to(features)
+        if torch.cosine_similarity(own, features[:1]).item() < 0.99:
+            raise ValueError(
+                f"text_model {text_model} is not the one that the labels were trained with: it gives another vector "
+                f"for {labels[0]!r}; expected that one, or a name out of {', '.join(labels)}"
+            )
+    return encode_names(names, text_model, features.shape[1]).to(features)
