@@ -9,7 +9,6 @@ never drawn from: the patient STS_006, the last 20 hippocampi by name, the MR sl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,10 +22,19 @@ from torch.nn import functional as F
 from common.clicks import random_inner_point
 from common.geometry import Grid, resample
 from common.intensity import intensity_bounds, normalise
+from tools.prepare_data.case import Choices
+from tools.prepare_data.sets.samples_3d import DATA_SETS
 from tools.synthetic_volumes import paint, random_rotation, synthetic_volume
 
-KEPT_SARCOMA = "STS_006"
-KEPT_HIPPOCAMPI = 20
+# The sets by their folder: name in tools.prepare_data, which knows what is kept for validation.
+SETS = {
+    "totalseg_example": "totalseg_example",
+    "sts_sarcoma": "sts_sarcoma",
+    "msd_hippocampus": "hippocampus",
+    "sct_spinalcord": "sct_spinalcord",
+    "pyradiomics": "pyradiomics",
+}
+TOTALSEG = {"example_ct": "totalseg_ct", "example_ct_sm": "totalseg_slab", "example_mr_sm": "totalseg_mr"}
 # How often a real volume of each set is drawn, relative to the others.
 SHARES = {
     "totalseg_ct": 5,
@@ -90,29 +98,14 @@ def real_volumes(folder: Path, validation: bool = False) -> list[Volume]:
 
 
 def _pairs(folder: Path) -> Iterator[tuple[Path, Path, str, dict[int, str], bool]]:
-    total = folder / "totalseg_example"
-    if total.is_dir():
-        names = json.loads((total / "labels.json").read_text())
-        names = {task: {int(k): v for k, v in table.items()} for task, table in names.items()}
-        segmentation = total / "example_seg_fast_force_split.nii.gz"
-        yield total / "example_ct.nii.gz", segmentation, "totalseg_ct", names["total"], False
-        yield total / "example_ct_sm.nii.gz", total / "example_seg.nii.gz", "totalseg_slab", names["total"], False
-        yield total / "example_mr_sm.nii.gz", total / "example_seg_mr.nii.gz", "totalseg_mr", names["total_mr"], True
-    for patient in sorted((folder / "sts_sarcoma").glob("STS_*")):
-        for kind in ("CT", "MR_T1"):
-            pair = patient / f"{kind}_image.nii.gz", patient / f"{kind}_mask.nii.gz"
-            yield *pair, f"sts_sarcoma/{patient.name}_{kind}", {}, patient.name == KEPT_SARCOMA
-    images = sorted((folder / "msd_hippocampus" / "images").glob("*.nii.gz"))
-    for i, image in enumerate(images):
-        label = folder / "msd_hippocampus" / "labels" / image.name
-        yield image, label, f"msd_hippocampus/{image.name}", {}, i >= len(images) - KEPT_HIPPOCAMPI
-    cord = folder / "sct_spinalcord"
-    if cord.is_dir():
-        yield cord / "t2/t2.nii.gz", cord / "t2/t2_seg-manual.nii.gz", "sct_spinalcord/t2", {}, False
-        yield cord / "t2s/t2s.nii.gz", cord / "t2s/t2s_gmseg_manual.nii.gz", "sct_spinalcord/t2s", {}, False
-    for image in sorted((folder / "pyradiomics").glob("*_image.nrrd")):
-        label = image.with_name(image.name.replace("_image", "_label"))
-        yield image, label, f"pyradiomics/{image.stem}", {}, image.name.startswith("breast")
+    for set_folder, set_name in SETS.items():
+        if not (folder / set_folder).is_dir():
+            continue
+        found = DATA_SETS[set_name].find(folder / set_folder, Choices())
+        for case in found.cases:
+            name = TOTALSEG.get(case.name, f"{set_folder}/{case.name}")
+            names = dict(case.label_names or found.labels)
+            yield case.image, case.label.path, name, names, case.section == "validation"
 
 
 def read_volume(image: Path, label: Path, name: str, names: dict[int, str]) -> Volume:

@@ -1,0 +1,188 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Pictures and volumes: read whole, compared, resampled, written."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tools.prepare_data.case import PICTURES, VOLUMES, is_volume
+
+# Formats that the bundles read a label map from as it is.
+TRAINABLE = (*VOLUMES, ".png")
+# Voxels of two files are the same where their centres lie this close, in voxels.
+SAME_PLACE = 0.01
+
+
+class Raster(NamedTuple):
+    """Values on a grid.
+
+    Attributes:
+        values: (H, W) or (H, W, 3) of a picture, rows from the top; (X, Y, Z) of a volume.
+        affine: (4, 4) voxel index to mm (RAS) of a volume; None of a picture.
+    """
+
+    values: np.ndarray
+    affine: np.ndarray | None = None
+
+    @property
+    def spacing(self) -> list[float]:
+        """mm between voxels of a volume; 1 for each axis of a picture."""
+        if self.affine is None:
+            return [1.0, 1.0]
+        return [float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Without channels."""
+        return self.values.shape[:2] if self.affine is None else self.values.shape
+
+
+def trainable(path: Path) -> bool:
+    """Whether the bundles read label maps of this format."""
+    return path.name.lower().endswith(TRAINABLE)
+
+
+def read_image(path: Path, channel: int | None = None) -> Raster:
+    """The whole file, decoded to its last byte.
+
+    Raises:
+        ValueError: what cannot be read, or is not a picture or a volume.
+    """
+    if is_volume(path):
+        return _read_volume(path, channel)
+    picture = _open(path)
+    return Raster(np.asarray(picture if picture.mode in ("L", "I;16", "I", "F") else picture.convert("RGB")))
+
+
+def read_values(path: Path) -> Raster:
+    """Numbers of a label file; of a picture with equal channels one of them. Raises ValueError as read_image."""
+    if is_volume(path):
+        return _read_volume(path, None)
+    picture = _open(path)
+    # The numbers of a palette picture are its labels, whatever their colours.
+    values = np.asarray(picture if picture.mode != "1" else picture.convert("L"))
+    if values.ndim == 3:
+        colours = values[..., : 3 if values.shape[2] > 2 else 1]
+        if (colours != colours[..., :1]).any():
+            raise ValueError(f"{path.name}: a colour picture; expected label values")
+        values = colours[..., 0]
+    return Raster(values)
+
+
+def read_colours(path: Path) -> Raster:
+    """(H, W, 3) uint8 of a label picture. Raises ValueError as read_image."""
+    return Raster(np.asarray(_open(path).convert("RGB")))
+
+
+def difference(label: Raster, image: Raster) -> str | None:
+    """How the grid of a label file differs from its image's, as a sentence."""
+    if label.shape != image.shape:
+        return f"label of {_times(label.shape)}, image of {_times(image.shape)}: grids differ"
+    if label.affine is None or image.affine is None:
+        return None
+    ends = np.array([[0, 0, 0, 1], [*(np.array(image.shape) - 1), 1]]).T
+    # Measured in voxels of the image, so that fine and coarse grids are judged alike.
+    apart = np.abs(np.linalg.inv(image.affine) @ label.affine @ ends - ends).max()
+    if apart > SAME_PLACE * max(1, max(image.shape) / 100):
+        return f"label and image have {_times(image.shape)} voxels, but lie {apart:.2g} voxels apart: grids differ"
+    return None
+
+
+def resampled(raster: Raster, spacing: list[float] | None, size: int | None, nearest: bool) -> Raster:
+    """A volume at ``spacing`` mm along its own axes, a picture whose longer edge has ``size`` pixels; else itself.
+
+    Args:
+        raster: what to resample.
+        spacing: three numbers, for volumes.
+        size: for pictures.
+        nearest: for labels; images are interpolated, averaged where they get coarser.
+    """
+    if raster.affine is None:
+        return _resized(raster, size, nearest) if size and max(raster.shape) != size else raster
+    return _respaced(raster, spacing, nearest) if spacing else raster
+
+
+def write(raster: Raster, path: Path) -> None:
+    """A PNG or NIfTI file, by the extension of ``path``."""
+    if raster.affine is None:
+        Image.fromarray(raster.values).save(path)
+        return
+    import nibabel
+
+    image = nibabel.Nifti1Image(raster.values, raster.affine)
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, path)
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.name.lower().endswith(PICTURES):
+        raise ValueError(f"{path.name}: not a picture; expected {', '.join(PICTURES)}")
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture.copy()
+    except Exception as error:
+        raise ValueError(f"{path.name}: cannot be read ({error or type(error).__name__})") from error
+
+
+def _read_volume(path: Path, channel: int | None) -> Raster:
+    # Six seconds of imports that pictures do without.
+    from monai.transforms import LoadImage
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            volume = LoadImage(image_only=True, ensure_channel_first=False, dtype=None)(path)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ValueError(f"{path.name}: cannot be read ({(lines or [type(error).__name__])[-1][:200]})") from error
+    values, affine = volume.numpy(), np.asarray(volume.affine, dtype=np.float64)
+    if values.ndim == 4:
+        if channel is None and values.shape[3] > 1:
+            raise ValueError(f"{path.name}: {values.shape[3]} channels; choose one with --contrast")
+        if (channel or 0) >= values.shape[3]:
+            raise ValueError(f"{path.name}: {values.shape[3]} channels, none of number {channel}")
+        values = values[..., channel or 0]
+    if values.ndim != 3:
+        raise ValueError(f"{path.name}: an array of {_times(values.shape)}; expected a 3D volume")
+    if affine.shape != (4, 4) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ValueError(f"{path.name}: an affine that gives voxels no size")
+    return Raster(values, affine)
+
+
+def _resized(raster: Raster, size: int, nearest: bool) -> Raster:
+    scale = size / max(raster.shape)
+    height, width = (max(1, round(n * scale)) for n in raster.shape)
+    method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    return Raster(np.asarray(Image.fromarray(raster.values).resize((width, height), method)))
+
+
+def _respaced(raster: Raster, spacing: list[float], nearest: bool) -> Raster:
+    import torch
+
+    from common.geometry import Grid, resample
+
+    source = Grid(raster.affine, raster.values.shape)
+    factors = np.array(spacing) / source.spacing
+    shape = tuple(int(n) for n in np.maximum(1, np.round(np.array(source.shape) / factors)))
+    affine = raster.affine.copy()
+    affine[:3, :3] *= factors
+    # The outer corners stay where they are, not the centres of the corner voxels.
+    affine[:3, 3] = source.to_mm((factors - 1) / 2)
+    volume = torch.from_numpy(np.ascontiguousarray(raster.values)[None].astype(np.float32))
+    values, _ = resample(volume, source, Grid(affine, shape), "nearest" if nearest else "bilinear")
+    values = values[0].numpy()
+    if np.issubdtype(raster.values.dtype, np.integer):
+        values = values.round().astype(raster.values.dtype)
+    return Raster(values, affine)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)

@@ -1,0 +1,47 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""AMOS22: organs of the abdomen in CT and MR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.prepare_data.case import About, Case, Choices, Found, files_in, stem
+from tools.prepare_data.labels import Values
+
+ABOUT = About(
+    title="500 abdominal CTs and 100 MRs, 15 organs; 300 CTs and 60 MRs with public labels",
+    licence="CC BY 4.0",
+    where="https://doi.org/10.5281/zenodo.7155725 (arXiv 2206.08023)",
+    size="about 24 GB (not re-checked)",
+    layout="amos22/imagesTr/amos_0001.nii.gz, amos22/labelsTr/amos_0001.nii.gz; imagesVa, labelsVa the same",
+    notes="Numbers up to 500 are CT, above are MR. --modality CT or MR takes one of them. Official split: Tr is "
+    "training, Va validation; Ts comes without labels and is not used.",
+)
+ORGANS = (
+    "spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
+    "inferior vena cava", "pancreas", "right adrenal gland", "left adrenal gland", "duodenum", "bladder",
+    "prostate or uterus",
+)  # fmt: skip
+LAST_CT = 500
+
+
+def find(source: Path, choices: Choices) -> Found:
+    """The labelled volumes below a folder."""
+    wanted = (choices.modality or "").upper()
+    if wanted not in ("", "CT", "MR"):
+        raise ValueError(f"--modality {choices.modality}: expected CT or MR")
+    found = Found({i: name for i, name in enumerate(ORGANS, 1)}, unit="volumes")
+    found.complete = {"": 360, "CT": 300, "MR": 60}[wanted]
+    values = {i: i for i in found.labels}
+    for part, section in (("Tr", "training"), ("Va", "validation")):
+        for image in files_in(source, f"**/images{part}/amos_*.nii.gz"):
+            number = stem(image).removeprefix("amos_")
+            if not number.isdecimal():
+                continue
+            modality = "CT" if int(number) <= LAST_CT else "MR"
+            if wanted in ("", modality):
+                label = Values(image.parent.with_name(f"labels{part}") / image.name, values)
+                found.add(Case(stem(image), number, image, label, modality, section))
+    return found

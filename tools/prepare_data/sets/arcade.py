@@ -1,0 +1,53 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""ARCADE: coronary arteries in X-ray angiograms."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
+from tools.prepare_data.masks import Polygons
+
+ABOUT = About(
+    title="1,500 X-ray coronary angiograms, segments of the arteries (the part called syntax)",
+    licence="not re-checked: see its page",
+    where="https://doi.org/10.5281/zenodo.10390295",
+    size="not re-checked",
+    layout="arcade/syntax/train/images/1.png, arcade/syntax/train/annotations/train.json (COCO); the same in val, test",
+    notes="All segments are the one label vessel; how SALT drew its masks from them is not known to us. Patients are "
+    "not told: every image counts as one. Official split: train, val, test.",
+)
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def find(source: Path, choices: Choices) -> Found:
+    """The images that the annotation files name."""
+    found = Found({1: "vessel"}, complete=1500, unit="images")
+    for part, section in PARTS.items():
+        for path in files_in(source, f"**/{part}/annotations/{part}.json"):
+            if "stenosis" in path.parts:
+                continue
+            _read(path, section, part, found)
+    return found
+
+
+def _read(path: Path, section: str, part: str, found: Found) -> None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        files = {image["id"]: image["file_name"] for image in content["images"]}
+        outlines = defaultdict(list)
+        for annotation in content["annotations"]:
+            for ring in annotation["segmentation"]:
+                outlines[annotation["image_id"]].append((1, tuple(zip(ring[::2], ring[1::2], strict=True))))
+    except (ValueError, TypeError, KeyError) as error:
+        found.problems.append(Problem("cannot be read", f"{path}: {error!r}: half a download? Its images are left out"))
+        return
+    for number, file in files.items():
+        image = path.parent.with_name("images") / file
+        name = f"{part}_{Path(file).stem}"
+        label = Polygons(path, tuple(outlines[number]), overlapping=False)
+        found.add(Case(name, name, image, label, "X-ray angiography", section))

@@ -1,0 +1,65 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""ChestX-Det: outlines of findings in chest X-rays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
+from tools.prepare_data.masks import Polygons
+
+ABOUT = About(
+    title="3,578 chest X-rays of NIH ChestX-ray14, outlines of 13 findings",
+    licence="not stated with the data (repository: Apache-2.0); images: NIH's terms",
+    where="https://github.com/Deepwise-AILab/ChestX-Det-Dataset (annotations; its README links the images)",
+    size="not re-checked",
+    layout="ChestX_Det_train.json, ChestX_Det_test.json\ntrain_data.zip and test_data.zip unpacked beside them, "
+    "whatever the folders' names: 36199.png, ...",
+    notes="Findings overlap: each image gets one mask for each finding in it. File names do not tell patients: every "
+    "image counts as one. Official split: train, test. S-SAM's published code splits by file number instead (up to "
+    "69565 training, from 69566 validation).",
+)
+FINDINGS = (
+    "Effusion", "Nodule", "Cardiomegaly", "Fibrosis", "Consolidation", "Emphysema", "Mass", "Fracture",
+    "Calcification", "Pleural Thickening", "Pneumothorax", "Atelectasis", "Diffuse Nodule",
+)  # fmt: skip
+
+
+def find(source: Path, choices: Choices) -> Found:
+    """The images that the annotation files name."""
+    found = Found({i: name for i, name in enumerate(FINDINGS, 1)}, complete=3578, unit="images")
+    images = {path.name: path for path in files_in(source, "**/*.png")}
+    for section, file in (("training", "ChestX_Det_train.json"), ("test", "ChestX_Det_test.json")):
+        for path in files_in(source, f"**/{file}")[:1]:
+            for entry in _entries(path, found):
+                _add(found, entry, path, images, section)
+        if not files_in(source, f"**/{file}"):
+            found.problems.append(Problem("missing pair", f"{file} is not there: its images are left out"))
+    return found
+
+
+def _entries(path: Path, found: Found) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return [e for e in entries if len(e["syms"]) == len(e["polygons"]) and e["file_name"]]
+    except (ValueError, TypeError, KeyError) as error:
+        found.problems.append(Problem("cannot be read", f"{path}: {error!r}: half a download? Its images are left out"))
+        return []
+
+
+def _add(found: Found, entry: dict[str, Any], path: Path, images: dict[str, Path], section: str) -> None:
+    name = Path(entry["file_name"]).stem
+    outlines = []
+    for finding, points in zip(entry["syms"], entry["polygons"], strict=True):
+        if finding not in FINDINGS:
+            found.problems.append(Problem("unknown label", f"{name}: {finding}: outline not used"))
+        elif len(points) < 3:
+            found.problems.append(Problem("unusable outline", f"{name}: {finding} of {len(points)} points: not used"))
+        else:
+            outlines.append((FINDINGS.index(finding) + 1, tuple(tuple(p) for p in points)))
+    image = images.get(entry["file_name"], path.with_name(entry["file_name"]))
+    found.add(Case(name, name, image, Polygons(path, tuple(outlines)), "X-ray", section))

@@ -1,0 +1,50 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""GlaS: glands in stained slices of the colon."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
+from tools.prepare_data.labels import Instances
+
+ABOUT = About(
+    title="165 images of stained colon tissue, glands numbered one by one",
+    licence="not re-checked: see the challenge's page",
+    where="https://www.kaggle.com/datasets/sani84/glasmiccai2015-gland-segmentation (GlaS challenge, MICCAI 2015)",
+    size="under 200 MB (not re-checked)",
+    layout="Warwick_QU_Dataset/train_1.bmp, train_1_anno.bmp, testA_1.bmp, testA_1_anno.bmp, testB_1.bmp, ...\n"
+    "Warwick_QU_Dataset/Grade.csv (which image is of which patient)",
+    notes="Numbered glands become the one label gland. Official split: train (85), testA (60) and testB (20) as test.",
+)
+
+
+def find(source: Path, choices: Choices) -> Found:
+    """The images below a folder."""
+    found = Found({1: "gland"}, complete=165, unit="images")
+    images = [p for p in files_in(source, "**/*.bmp") if p.stem.startswith(("train_", "testA_", "testB_"))]
+    images = [p for p in images if not p.stem.endswith("_anno")]
+    patients = _patients(files_in(source, "**/Grade.csv"))
+    if images and not patients:
+        found.problems.append(Problem("no patients", "no Grade.csv names the patients: every image counts as one"))
+    for image in images:
+        section = "training" if image.stem.startswith("train_") else "test"
+        patient = patients.get(image.stem, image.stem)
+        label = Instances(image.with_name(f"{image.stem}_anno.bmp"))
+        found.add(Case(image.stem, patient, image, label, "histology", section))
+    return found
+
+
+def _patients(tables: list[Path]) -> dict[str, str]:
+    """Patient of each image; the table's columns carry blanks around their names."""
+    patients = {}
+    for table in tables[:1]:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file, skipinitialspace=True):
+                cells = {(k or "").strip(): (v or "").strip() for k, v in row.items() if isinstance(v, str)}
+                if cells.get("name") and cells.get("patient ID"):
+                    patients[cells["name"]] = f"patient_{cells['patient ID']}"
+    return patients

@@ -1,0 +1,42 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The vessel sets in the form in which SALT's authors hand them out: ROSE, ARCADE, DRIVE, DIAS, Xray-Angio."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from tools.prepare_data.case import PICTURES, About, Case, Choices, Found, Problem, files_in
+from tools.prepare_data.labels import Instances
+
+ABOUT = About(
+    title="one of SALT's five vessel sets (ROSE, ARCADE, DRIVE, DIAS, Xray-Angio) as its authors repacked it",
+    licence="that of the original set (not re-checked)",
+    where="https://github.com/BioMedIA-MBZUAI/SALT (its README links the five sets)",
+    size="not re-checked",
+    layout="images/NAME.png, masks/NAME.png (same names), data_split.csv (columns imgs and split: train, val, test)",
+    notes="Whatever is brighter than half of a mask's brightest value is vessel. Patients are not told: every image "
+    "counts as one. Official split: data_split.csv. DRIVE and ARCADE as originally distributed: drive, arcade; ROSE "
+    "as originally distributed, for example: pairs --images 'train/img/*.tif' --masks 'train/gt/*.tif'.",
+)
+PARTS = {"train": "training", "val": "validation", "valid": "validation", "test": "test"}
+
+
+def find(source: Path, choices: Choices) -> Found:
+    """The images that the table names."""
+    found = Found({1: "vessel"}, unit="images")
+    masks = {p.stem: p for p in files_in(source, "masks/*") if p.name.lower().endswith(PICTURES)}
+    for table in files_in(source, "data_split.csv"):
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            file, part = (row.get("imgs") or "").strip(), (row.get("split") or "").strip().lower()
+            if not file or part not in PARTS:
+                found.problems.append(Problem("unusable row", f"{table}: {row}: expected imgs and train, val or test"))
+                continue
+            image = source / "images" / Path(file).name
+            mask = masks.get(image.stem, source / "masks" / image.name)
+            found.add(Case(image.stem, image.stem, image, Instances(mask, half=True), "vessels", PARTS[part]))
+    return found
