@@ -87,6 +87,17 @@ def environment(app: Path) -> dict[str, str]:
     }
 
 
+def server_command(app: Path, studies: str, models: list[str], options: argparse.Namespace) -> list[str]:
+    """How MONAI Label is started on ``app``."""
+    command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", studies]
+    command += ["--host", options.host, "--port", str(options.port), "--uvicorn_app", "sam_bundles.server:app"]
+    conf = {"models": ",".join(models), "sam2": "false", "scoring": str(options.scoring).lower()}
+    for key, value in conf.items():
+        command += ["--conf", key, value]
+    command += ["--verbose", "INFO" if options.verbose else "WARNING"]
+    return command + ["--log_level", "info" if options.verbose else "warning"]
+
+
 def main(given: list[str] | None = None) -> int:
     """Check what was asked for, make the folder, become the server."""
     options = arguments().parse_args(given)
@@ -106,20 +117,13 @@ def main(given: list[str] | None = None) -> int:
         return 1
     for remark in remarks:
         print(remark)
-    command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", studies]
-    command += ["--host", options.host, "--port", str(options.port), "--uvicorn_app", "sam_bundles.server:app"]
-    conf = {"models": ",".join(models), "sam2": "false", "scoring": str(options.scoring).lower()}
-    for key, value in conf.items():
-        command += ["--conf", key, value]
-    command += ["--verbose", "INFO" if options.verbose else "WARNING"]
-    command += ["--log_level", "info" if options.verbose else "warning"]
     print(f"{app} serves {', '.join(models)}")
     if options.set_up_only:
         return 0
     print("starting, some seconds ...", flush=True)
     # In the folder of the app, because MONAI Label reads a file .env from where it is started.
     os.chdir(app)
-    os.execve(sys.executable, command, environment(app))
+    os.execve(sys.executable, server_command(app, studies, models, options), environment(app))
 
 
 if __name__ == "__main__":

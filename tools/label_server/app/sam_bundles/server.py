@@ -8,7 +8,10 @@ Without this a client is told "Internal Server Error", whatever it did.
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -18,14 +21,15 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 
 from .studies import SeriesFolders
 
+EXPECTED = 'expected an object such as {"foreground": [[i, j, k]]}'
+
 
 def describe_errors(app: FastAPI) -> None:
     """Answer 400 for bad input, 404 for what is not there and 500 for the rest, with ``{"detail": a sentence}``."""
 
     @app.exception_handler(json.JSONDecodeError)
     def malformed(request: Request, error: json.JSONDecodeError) -> JSONResponse:
-        text = f"params is not valid JSON ({error}); expected an object such as {{'foreground': [[i, j, k]]}}"
-        return JSONResponse({"detail": text}, 400)
+        return JSONResponse({"detail": f"params is not valid JSON ({error}); {EXPECTED}"}, 400)
 
     @app.exception_handler(ValueError)
     def bad_input(request: Request, error: ValueError) -> JSONResponse:
@@ -43,6 +47,19 @@ def describe_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": text}, 500)
 
 
+def with_object(run: Callable) -> Callable:
+    """The endpoint's function, for params that are an object alone: it takes other JSON for granted and fails."""
+
+    @functools.wraps(run)
+    def checked(background_tasks: Any, model: str, image: str, session_id: str, params: str, *files: Any) -> Any:
+        if params and not isinstance(json.loads(params), dict):
+            raise ValueError(f"params is {params[:80]}: {EXPECTED}")
+        return run(background_tasks, model, image, session_id, params, *files)
+
+    return checked
+
+
 describe_errors(app)
+infer.run_inference = with_object(infer.run_inference)
 # The endpoint writes DICOM SEG for a DICOMweb server alone; a folder that holds the series can do as well.
 infer.DICOMWebDatastore = (infer.DICOMWebDatastore, SeriesFolders)
