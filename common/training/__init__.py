@@ -5,6 +5,8 @@
 
 from .best_weights import BestWeights
 from .epoch_seeds import EpochSeeds
+from .gradients import ClipGradients, Freeze
 from .run_state import RunState
+from .seeded_dataset import SeededDataset
 
-__all__ = ["BestWeights", "EpochSeeds", "RunState"]
+__all__ = ["BestWeights", "ClipGradients", "EpochSeeds", "Freeze", "RunState", "SeededDataset"]

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
-from torch import distributed as dist
 
 
 class EpochSeeds:
@@ -20,8 +19,8 @@ class EpochSeeds:
 
     The loader's order and the transforms' chance follow from (seed, epoch), what the network draws from (seed,
     iteration): a run that starts in the middle needs nothing of the chance before. Such a run first draws the batches
-    of its epoch that are done already, without computing on them. Under ``torch.distributed`` each process draws its
-    own chance; the order is then the business of a ``DistributedSampler``.
+    of its epoch that are done already, without computing on them. Under ``torch.distributed`` all processes draw the
+    same; what differs among them is the business of a ``DistributedSampler`` and of :class:`SeededDataset`.
 
     Loaders with ``persistent_workers`` keep the chance of their first epoch and are refused.
 
@@ -62,8 +61,7 @@ class EpochSeeds:
             engine.set_data(self._loader)
 
     def _seed(self, *place: int) -> int:
-        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-        seed = int(np.random.SeedSequence((self.seed, rank, *place)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((self.seed, *place)).generate_state(1)[0])
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)

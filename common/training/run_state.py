@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from torch import distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,9 @@ class RunState:
                 f"{self.path} belongs to a run of another configuration: {'; '.join(differing)}. Give the settings "
                 f"that it was started with, or another output_dir to start anew"
             )
+        for name, part in self.parts.items():
+            if isinstance(part, nn.Module) and name in state["parts"]:
+                _check_tensors(self.path, name, state["parts"][name], part.state_dict())
         other = sorted(set(state["parts"]) ^ set(self.parts))
         if other:
             raise ValueError(f"{self.path} and this configuration do not both have {', '.join(other)}")
@@ -153,6 +157,16 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
         parts = [differences(before.get(k), now.get(k), f"{name}#{k}".lstrip("#")) for k in keys]
         return [text for part in parts for text in part]
     return [] if before == now else [f"{name}: was {json.dumps(before)}, is {json.dumps(now)}"]
+
+
+def _check_tensors(path: Path, name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    shapes = [{k: list(v.shape) for k, v in state.items() if torch.is_tensor(v)} for state in (before, now)]
+    differing = differences(*shapes)
+    if differing:
+        raise ValueError(
+            f"{path} belongs to a run of another configuration: {len(differing)} tensors of {name} differ, first "
+            f"{differing[0]}. Give the configuration that it was started with, or another output_dir to start anew"
+        )
 
 
 def _unwrapped(part: Any) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, RandGaussianNoised
@@ -209,8 +209,8 @@ def test_differences_between_settings():
 def test_worse_weights_do_not_replace_better_ones_after_a_resume(tmp_path):
     network = nn.Linear(1, 1)
     best = BestWeights(tmp_path / "model.pt", network)
-    engine = type("Engine", (), {})()
-    engine.state = type("State", (), {"key_metric_name": "dice", "metrics": {"dice": 0.5}, "rank": 0})()
+    engine = Engine(lambda *_: None)
+    engine.state.key_metric_name, engine.state.metrics, engine.state.rank = "dice", {"dice": 0.5}, 0
     best(engine)
     written = torch.load(tmp_path / "model.pt", weights_only=True)
     resumed = BestWeights(tmp_path / "model.pt", network)

@@ -1,0 +1,122 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The network together with a simulated person, and the loss of what they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from monai.losses import DiceCELoss
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..networks.embedding import Embedding
+from .clicking import Clicking, Interaction, solid
+
+
+class InteractiveNetwork(nn.Module):
+    """Cubes and objects in, what the network answers to a simulated person out: what a trainer calls in one piece.
+
+    Args:
+        network: offers ``encode`` and ``decode``, see :class:`..networks.fastsam3d.FastSAM3D`.
+        clicking: how the person behaves.
+        rounds: how often the decoder is asked at each step, as the inferer does.
+    """
+
+    def __init__(self, network: nn.Module, clicking: Clicking, rounds: int = 1) -> None:
+        super().__init__()
+        self.network = network
+        self.clicking = clicking
+        self.rounds = rounds
+
+    def forward(self, image: Tensor, label: Tensor, seed: Tensor) -> dict[str, Tensor]:
+        """N = B K objects, T steps.
+
+        Args:
+            image: (B, 1, S, S, S) normalised cubes.
+            label: (B, K, 1, S, S, S), 1 in each of K objects.
+            seed: (B,) of the chance of each cube's objects. What they share comes from numpy's global generator.
+
+        Returns:
+            ``logits`` (T, N, 1, s, s, s), predicted ``iou`` (T, N), the ``target`` (N, 1, s, s, s) as shares of
+            the logits' cells, and the ``dice`` (T, N) that was reached.
+        """
+        shared, own = chance(seed, label.shape[1])
+        options = [self.clicking.steps] if isinstance(self.clicking.steps, int) else list(self.clicking.steps)
+        steps = int(shared.choice(options))
+        return interact(self.network, image, label, self.clicking, steps, shared, own, self.rounds)
+
+
+def chance(seed: Tensor, count: int) -> tuple[np.random.Generator, list[np.random.Generator]]:
+    """What objects share comes from numpy's global generator, their own from the seed (B,) of each cube's ``count``."""
+    shared = np.random.default_rng(np.random.randint(2**31))
+    return shared, [rng for s in seed.tolist() for rng in np.random.default_rng(int(s)).spawn(count)]
+
+
+def interact(
+    network: nn.Module,
+    image: Tensor,
+    label: Tensor,
+    clicking: Clicking,
+    steps: int,
+    shared: np.random.Generator,
+    own: Sequence[np.random.Generator],
+    rounds: int = 1,
+) -> dict[str, Tensor]:
+    """See :class:`InteractiveNetwork` for what goes in and out, :class:`.clicking.Interaction` for the generators."""
+    embedding = each_object(network.encode(image), label.shape[1])
+    cells = 4 * embedding.features.shape[-1]
+    target = F.adaptive_avg_pool3d(label.flatten(0, 1).float(), cells)
+    state = Interaction(target, image.shape[-1] // cells, clicking, steps, shared, own)
+    logits, ious = [], []
+    for step in range(steps):
+        answer, iou = network.decode(embedding, *state.prompts, rounds=rounds)
+        logits.append(answer.float())
+        ious.append(iou[:, 0].float())
+        if step + 1 < steps:
+            state.correct(answer)
+    dice = torch.stack([overlaps(x.detach(), target)[0] for x in logits])
+    return {"logits": torch.stack(logits), "iou": torch.stack(ious), "target": target, "dice": dice}
+
+
+def each_object(embedding: Embedding, count: int) -> Embedding:
+    """The embedding of B images -> that of B * count objects, one a row, as the decoder wants it."""
+    if len(embedding.features) == 1:
+        return embedding
+    repeat = lambda x: x.repeat_interleave(count, 0)  # noqa: E731
+    return embedding._replace(
+        features=repeat(embedding.features),
+        skips=tuple(map(repeat, embedding.skips)),
+        detail=None if embedding.detail is None else repeat(embedding.detail),
+    )
+
+
+def overlaps(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Dice and IoU (N,) of logits > 0 with the solid cells of targets, both (N, 1, s, s, s)."""
+    mask, target = (logits > 0).flatten(1), solid(targets).flatten(1)
+    both, total = (mask & target).sum(1), mask.sum(1) + target.sum(1)
+    return 2 * both / total.clamp(min=1), both / (total - both).clamp(min=1)
+
+
+class InteractiveLoss(nn.Module):
+    """Dice and cross entropy, and the error of the predicted IoU, as the mean over steps and objects.
+
+    Args:
+        iou_weight: of the squared error of the predicted IoU.
+    """
+
+    def __init__(self, iou_weight: float = 0.1) -> None:
+        super().__init__()
+        self.segmentation = DiceCELoss(sigmoid=True)
+        self.iou_weight = iou_weight
+
+    def forward(self, answers: dict[str, Tensor], label: Tensor | None = None) -> Tensor:
+        """``answers`` of :class:`InteractiveNetwork` -> (); the labels are in there already."""
+        target, loss = answers["target"], 0.0
+        for logits, iou in zip(answers["logits"], answers["iou"], strict=True):
+            reached = overlaps(logits.detach(), target)[1]
+            loss = loss + self.segmentation(logits, target) + self.iou_weight * F.mse_loss(iou, reached)
+        return loss / len(answers["logits"])
