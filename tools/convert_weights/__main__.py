@@ -19,6 +19,7 @@ from .kinds import KINDS, chosen_kind
 from .labels import read_labels
 from .reading import Checkpoint, read_checkpoint
 from .report import report
+from .sources import bring, chosen_source, read_sources
 
 
 def convert(kind: str, checkpoint: Checkpoint, options: argparse.Namespace) -> Conversion:
@@ -51,23 +52,30 @@ def check_output(options: argparse.Namespace) -> None:
     output: Path = options.output
     if output.is_dir():
         raise ValueError(f"{output} is a folder; expected the name of a file to write")
-    if output.exists() and output.samefile(options.input):
+    if output.exists() and Path(options.input).exists() and output.samefile(options.input):
         raise ValueError(f"{output} is the checkpoint itself; give another name")
     if output.exists() and not options.force:
         raise ValueError(f"{output} is there already; give another name, or --force to replace it")
 
 
 def run(options: argparse.Namespace) -> str:
-    """Convert, write, and say what was done."""
-    if options.input.is_file():
-        check_output(options)
-    checkpoint = read_checkpoint(options.input)
+    """Fetch where that is asked for, convert, write, and say what was done."""
+    check_output(options)
+    path, notes = Path(options.input), []
+    if options.download:
+        source = chosen_source(options.input, options.sha256)
+        path, notes = bring(source, options.output.parent)
+        options.kind = options.kind or source.kind
+    elif options.sha256:
+        raise ValueError("--sha256 without --download: it is the hash of the file to fetch")
+    checkpoint = read_checkpoint(path)
+    checkpoint.notes[:0] = notes
     try:
         kind = chosen_kind(options.kind, checkpoint.state)
         check_options(kind, options)
         conversion = convert(kind, checkpoint, options)
     except ValueError as problem:
-        raise ValueError(f"{options.input}: {problem}") from problem
+        raise ValueError(f"{path}: {problem}") from problem
     said = report(kind, checkpoint, conversion, options.output)
     with whole_files(options.output.parent) as side:
         torch.save(conversion.tensors, side / options.output.name)
@@ -81,10 +89,13 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m tools.convert_weights",
         description="Convert published weights into files that the bundles run, and a tuned network back to SAM.\n"
         "No code of a checkpoint is run; every tensor in it is accounted for, and unknown ones are refused.",
-        epilog=f"kinds:\n{kinds}\n\nWhere published weights are found: bundles/*/models/README.md",
+        epilog=f"kinds:\n{kinds}\n\nnames for --download: {', '.join(read_sources())}\n"
+        "where published weights are found, and their licences: bundles/*/models/README.md",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", type=Path, metavar="IN", help="the checkpoint, a .pth or .pt file")
+    parser.add_argument(
+        "input", metavar="IN", help="the checkpoint, a .pth or .pt file; its name or URL with --download"
+    )
     parser.add_argument("output", type=Path, metavar="OUT", help="the file to write, a plain state dict")
     parser.add_argument("--kind", choices=KINDS, help="what IN is and what it becomes; told by its tensors if left out")
     parser.add_argument("--decoder", type=Path, metavar="FILE", help="fastsam3d: SAM-Med3D, for a student without one")
@@ -96,6 +107,10 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="PIXELS",
         help=f"to_sam: a side of the images that the SAM tool encodes ({images.SAM_SIZE})",
     )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch IN first, into the folder of OUT; goes on where it was cut off"
+    )
+    parser.add_argument("--sha256", metavar="HEX", help="what a file by URL must have")
     parser.add_argument("--force", action="store_true", help="replace OUT where it is there already")
     try:
         print(run(parser.parse_args(arguments)))
