@@ -69,6 +69,14 @@ def cube_around(center_mm: Sequence[float], spacing_mm: float, size: int) -> Gri
     return Grid(affine, (size, size, size))
 
 
+def random_rotation(rng: np.random.Generator, largest: float) -> np.ndarray:
+    """(3, 3) a turn about a random axis by at most ``largest`` radians."""
+    x, y, z = axis = rng.standard_normal(3)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) / np.linalg.norm(axis)
+    angle = rng.uniform(-largest, largest)
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
 def overlap(grid: Grid, other: Grid) -> tuple[np.ndarray, np.ndarray]:
     """The voxels of ``grid`` that may lie in ``other``: start and stop indices (3,), stop excluded, maybe empty."""
     corners = grid.to_voxels(other.corners_mm())

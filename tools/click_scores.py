@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bundles.fastsam3d.scripts.training.cubes import Volume
 from common.clicks import deepest_point, error_click
 from common.geometry import Grid, cube_around, resample
 from common.intensity import intensity_bounds, normalise
-from tools.training_cubes import Volume, read_volume, real_volumes
+from tools.training_cubes import read_volume, real_volumes
 
 LARGEST_LOGIT = 10.0
 # Objects of a set that are looked at, the first ones in order.

@@ -120,7 +120,7 @@ class Comparison:
             "spacing": 1.5,
             "progress": False,
         }
-        self.training = {"draws": draws, "batch_size": 4, "resume": True, "val_draws": 32}
+        self.training = {"draws": draws, "batch_size": 4, "resume": True, "val_draws": 8}
         self.clicking = {"clicking#steps": 4, "clicking#promptless": 1, "rounds": 1}
 
     def __call__(self) -> dict[str, list[dict[str, float]]]:
@@ -249,9 +249,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/distillation"), help="folder of all runs")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="real sets")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, nargs=3, default=(60, 24, 8), help="of teacher, distilling, tuning")
+    parser.add_argument("--epochs", type=int, nargs=3, default=(48, 16, 6), help="of teacher, distilling, tuning")
     parser.add_argument("--draws", type=int, default=32, help="cubes an epoch")
-    parser.add_argument("--volumes", type=int, nargs=2, default=(60, 8), help="to train and to evaluate on")
+    parser.add_argument("--volumes", type=int, nargs=2, default=(60, 6), help="to train and to evaluate on")
     parser.add_argument("--picture", type=Path, help="where to draw the curves; default RUN/distillation.png")
     arguments = parser.parse_args()
     logging.getLogger("ignite").setLevel(logging.WARNING)

@@ -22,6 +22,8 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
+from common.geometry import random_rotation
+
 # Smaller targets than this share of a volume's side, cubed, cannot be seen by the network.
 SMALLEST_TARGET = 0.03
 
@@ -143,14 +145,6 @@ class Scene:
         enough = max(8, (SMALLEST_TARGET * self.size) ** 3)
         left = {tuple(sorted({k for k in t if voxels[k]})) for t in self.targets}
         return tuple(sorted(t for t in left if voxels[list(t)].sum() >= enough))
-
-
-def random_rotation(rng: np.random.Generator, largest: float) -> np.ndarray:
-    """(3, 3) a turn about a random axis by at most ``largest`` radians."""
-    x, y, z = axis = rng.standard_normal(3)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) / np.linalg.norm(axis)
-    angle = rng.uniform(-largest, largest)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
 def draw_head(scene: Scene) -> None:

@@ -28,21 +28,28 @@ from typing import Any
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from common.clicks import error_click
+from bundles.fastsam3d.scripts.training.clicking import Clicking
+from bundles.fastsam3d.scripts.training.cubes import Cube
+from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, interact
 from tools.click_scores import score_sets
-from tools.training_cubes import Cube, TrainingCubes, random_point
+from tools.training_cubes import TrainingCubes
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
 # From this share of the training on: voxels a side of the cubes, cubes a step.
 STAGES = ((0.0, 64, 2), (0.5, 128, 1))
-LARGEST_LOGIT = 10.0
-# How the first step's prompt is given, and how often.
-FORMS = {"click": 0.6, "box": 0.12, "scribble": 0.12, "mask": 0.16}
+# Each step sees all points so far and, five times of six, the last step's logits.
+PERSON = Clicking(
+    steps=(2, 3, 4, 5),
+    promptless=0,
+    clicks={"deepest": 0.2, "distance": 0.5, "random": 0.3},
+    box=0.12,
+    scribble=0.12,
+    mask=0.16,
+    forget=1 / 6,
+)
 WARM_UP = 0.02
 AVERAGE = 0.995
 
@@ -50,120 +57,16 @@ AVERAGE = 0.995
 def build_network(config: Path = BUNDLE / "configs" / "inference.json") -> nn.Module:
     """The network that the bundle's configuration names, with random weights."""
     definition = ConfigParser.load_config_file(str(config))["network_def"]
-    return ConfigParser({"network_def": _from_root(definition)}).get_parsed_content("network_def")
+    return ConfigParser({"network_def": from_root(definition)}).get_parsed_content("network_def")
 
 
-def _from_root(definition: Any) -> Any:
+def from_root(definition: Any) -> Any:
     """The same definition with the names of classes as they are from the repository's root."""
     if isinstance(definition, dict):
-        return {k: _from_root(v) for k, v in definition.items()}
+        return {k: from_root(v) for k, v in definition.items()}
     if isinstance(definition, str) and definition.startswith("scripts."):
         return f"bundles.fastsam3d.{definition}"
     return definition
-
-
-class Interaction:
-    """Prompts, predictions and corrections of N objects.
-
-    Args:
-        targets: (N, 1, S/2, S/2, S/2), see :class:`tools.training_cubes.Cube`.
-        clicks: (N, 3), likewise.
-        rng: where all chance comes from.
-    """
-
-    def __init__(self, targets: Tensor, clicks: Tensor, rng: np.random.Generator) -> None:
-        self.targets = targets
-        self.solid = (targets[:, 0] > 0.5).numpy()
-        self.rng = rng
-        self.form = rng.choice(list(FORMS), p=list(FORMS.values()))
-        self.points = clicks[:, None].float()
-        self.labels = torch.ones(len(targets), 1, dtype=torch.long)
-        self.boxes: Tensor | None = None
-        self.masks: Tensor | None = None
-        if self.form == "box":
-            self.boxes = self._loose_boxes()
-            self.points, self.labels = self.points[:, :0], self.labels[:, :0]
-        elif self.form == "scribble":
-            self._scribble()
-        elif self.form == "mask":
-            self._more_points(inside=int(rng.integers(0, 3)), around=int(rng.integers(0, 3)))
-            self.masks = torch.stack([spoiled_mask(t, rng) for t in targets])
-
-    def correct(self, logits: Tensor) -> None:
-        """Add a click in each object's error, and keep the logits as the next step's mask (one time in six not)."""
-        logits = logits.detach().float().cpu()
-        wrong = (logits[:, 0] > 0).numpy()
-        clicks = [self._click(p, t) for p, t in zip(wrong, self.solid, strict=True)]
-        self._add(clicks)
-        self.masks = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT) if self.rng.random() > 1 / 6 else None
-
-    def _click(self, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, int]:
-        how = self.rng.choice(["deepest", "distance", "random"], p=[0.2, 0.5, 0.3])
-        click = error_click(prediction, target, how, self.rng)
-        # A mask without an error gets a click that says nothing new.
-        if click is None:
-            return self._fine(random_point(target if target.any() else ~target, self.rng)), int(target.any())
-        return self._fine(np.array(click.voxel)), click.label
-
-    def _fine(self, voxel: np.ndarray) -> np.ndarray:
-        return 2 * voxel + self.rng.integers(0, 2, 3)
-
-    def _add(self, clicks: Sequence[tuple[np.ndarray, int]]) -> None:
-        points = torch.tensor(np.array([c[0] for c in clicks])).float()
-        self.points = torch.cat([self.points, points[:, None]], dim=1)
-        self.labels = torch.cat([self.labels, torch.tensor([[c[1]] for c in clicks])], dim=1)
-
-    def _more_points(self, inside: int, around: int) -> None:
-        near = F.max_pool3d(self.targets, 7, 1, 3)[:, 0] > 0
-        for label, count in ((1, inside), (0, around)):
-            for _ in range(count):
-                clicks = []
-                for i, solid in enumerate(self.solid):
-                    region = solid if label else near[i].numpy() & ~solid
-                    region = region if region.any() else self.targets[i, 0].numpy() > 0 if label else ~solid
-                    clicks.append((self._fine(random_point(region, self.rng)), label))
-                self._add(clicks)
-
-    def _scribble(self) -> None:
-        """Points of a stroke, and the stroke itself as a mask that leaves all else open."""
-        self._more_points(inside=int(self.rng.integers(2, 6)), around=int(self.rng.choice([0, 0, 3, 6])))
-        if self.rng.random() < 0.7:
-            self.masks = torch.zeros_like(self.targets)
-            for mask, points, labels in zip(self.masks, self.points, self.labels, strict=True):
-                x, y, z = (points // 2).long().T
-                mask[0, x, y, z] = torch.where(labels == 1, LARGEST_LOGIT, -LARGEST_LOGIT)
-
-    def _loose_boxes(self) -> Tensor:
-        boxes = []
-        for target in self.targets[:, 0]:
-            voxels = (target > min(0.5, float(target.max()) / 2)).nonzero().float()
-            corners = torch.stack([2 * voxels.amin(0) - 0.5, 2 * voxels.amax(0) + 1.5])
-            jitter = torch.from_numpy(self.rng.normal(0, 0.03, (2, 3))).float()
-            boxes.append(corners + jitter * (corners[1] - corners[0]))
-        return torch.stack(boxes).clamp(-0.5, 2 * self.targets.shape[-1] - 0.5)
-
-
-def spoiled_mask(target: Tensor, rng: np.random.Generator) -> Tensor:
-    """Logits (1, S, S, S) of a mask as another cube or a hasty hand would give it.
-
-    Args:
-        target: (1, S, S, S) in [0, 1].
-        rng: where all chance comes from.
-    """
-    size = target.shape[-1]
-    factor = int(rng.integers(1, 5))
-    small = F.interpolate(target[None], size=max(2, size // factor), mode="area")
-    mask = F.interpolate(small, size=(size,) * 3, mode="trilinear")[0]
-    mask = torch.roll(mask, tuple(int(v) for v in rng.integers(-2, 3, 3)), dims=(1, 2, 3))
-    if rng.random() < 0.7:
-        coarse = torch.from_numpy(rng.normal(0, rng.uniform(0.1, 0.6), (1, 1, 6, 6, 6))).float()
-        mask = mask + F.interpolate(coarse, size=(size,) * 3, mode="trilinear")[0] * F.max_pool3d(mask, 5, 1, 2)
-    logits = (2 * mask - 1) * LARGEST_LOGIT * float(rng.choice([0.3, 1.0]))
-    if rng.random() < 0.3:
-        # What an earlier, smaller cube did not show counts as background there.
-        axis, hidden = int(rng.integers(1, 4)), int(size * rng.uniform(0.1, 0.5))
-        logits.narrow(axis, 0 if rng.random() < 0.5 else size - hidden, hidden).fill_(-LARGEST_LOGIT)
-    return logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 def interactive_loss(
@@ -171,44 +74,16 @@ def interactive_loss(
 ) -> tuple[Tensor, list[float]]:
     """Loss over ``steps`` prompts on some cubes, and the mean Dice after each.
 
-    Each step sees all points so far and, five times of six, the last step's logits (FastSAM3D, section 2.3).
-
     Args:
         network: offers ``encode`` and ``decode``.
         cubes: of one size, each with the same number of objects.
         rng: where all chance comes from.
         steps: how often the decoder is asked.
     """
-    criterion = DiceCELoss(sigmoid=True)
-    targets = torch.cat([c.targets for c in cubes])
-    state = Interaction(targets, torch.cat([c.clicks for c in cubes]), rng)
-    embedding = network.encode(torch.stack([c.image for c in cubes]))
-    if len(cubes) > 1:
-        # One object a row, as the decoder wants it for several images.
-        each = len(targets) // len(cubes)
-        repeat = lambda x: x.repeat_interleave(each, 0)  # noqa: E731
-        embedding = embedding._replace(
-            features=repeat(embedding.features),
-            skips=tuple(map(repeat, embedding.skips)),
-            detail=None if embedding.detail is None else repeat(embedding.detail),
-        )
-    loss, scores = torch.zeros(()), []
-    for step in range(steps):
-        logits, iou = network.decode(embedding, state.points, state.labels, state.boxes, state.masks)
-        logits = logits.float()
-        dice, reached = overlaps(logits.detach(), targets)
-        loss = loss + criterion(logits, targets) + 0.1 * F.mse_loss(iou.float()[:, 0], reached)
-        scores.append(float(dice.mean()))
-        if step + 1 < steps:
-            state.correct(logits)
-    return loss / steps, scores
-
-
-def overlaps(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Dice and IoU (K,) of logits > 0 with targets > 0.5, both (K, 1, S, S, S)."""
-    mask, target = (logits > 0).flatten(1), (targets > 0.5).flatten(1)
-    both, total = (mask & target).sum(1), mask.sum(1) + target.sum(1)
-    return 2 * both / total.clamp(min=1), both / (total - both).clamp(min=1)
+    image, label = torch.stack([c.image for c in cubes]), torch.stack([c.targets for c in cubes])
+    own = rng.spawn(label.shape[0] * label.shape[1])
+    answers = interact(network, image, label, PERSON, steps, rng, own)
+    return InteractiveLoss()(answers), answers["dice"].mean(dim=1).tolist()
 
 
 class CubeNumbers(torch.utils.data.Sampler):
@@ -322,9 +197,8 @@ class Training:
             group["lr"] = self.rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
         rng = np.random.default_rng((self.seed, self.number, 1))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
-            loss, scores = interactive_loss(
-                self.network, cubes, rng, int(rng.choice([2, 3, 4, 5], p=[0.4, 0.3, 0.2, 0.1]))
-            )
+            steps = int(rng.choice(PERSON.steps, p=[0.4, 0.3, 0.2, 0.1]))
+            loss, scores = interactive_loss(self.network, cubes, rng, steps)
         loss.backward()
         values = {"loss": float(loss.detach())} | {f"dice@{k}": scores[k - 1] for k in (1, 3, 5) if k <= len(scores)}
         for name, value in values.items():

@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from bundles.fastsam3d.scripts.training.cubes import Volume
 from common.geometry import Grid
 from tools.click_scores import score_object
-from tools.training_cubes import Volume
 
 
 class Threshold:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..common.clicks import deepest_point, random_inner_point
-from ..common.geometry import Grid, cube_around, resample
+from ..common.geometry import Grid, cube_around, random_rotation, resample
 from ..common.intensity import normalise
 
 # How many voxels of the cube an object must have to be asked for.
@@ -131,14 +131,6 @@ def random_point(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.array(random_inner_point(mask, rng))
     voxels = np.flatnonzero(mask)
     return np.array(np.unravel_index(rng.choice(voxels), mask.shape))
-
-
-def random_rotation(rng: np.random.Generator, largest: float) -> np.ndarray:
-    """(3, 3) a turn about a random axis by at most ``largest`` radians."""
-    x, y, z = axis = rng.standard_normal(3)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) / np.linalg.norm(axis)
-    angle = rng.uniform(-largest, largest)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
 def _sparse_mask(volume: Volume, target: Sequence[int]) -> tuple[Tensor, int]:
