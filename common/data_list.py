@@ -16,7 +16,7 @@ SHOWN = 20
 
 
 def read_data_list(
-    data_list_file_path: str | Path, dataset_dir: str | Path | None = None, section: str = "training"
+    data_list_file_path: str | Path | None, dataset_dir: str | Path | None = None, section: str = "training"
 ) -> list[dict[str, Any]]:
     """The items of one section of a data list, all of whose files exist.
 
@@ -37,6 +37,8 @@ def read_data_list(
         ValueError: no such list, no JSON, no such section or an empty one, items of another form, and files that do
             not exist, all of them in one message.
     """
+    if not data_list_file_path:
+        raise ValueError(f"no data list was given: expected --data_list_file_path FILE, JSON: {FORM}")
     path = Path(data_list_file_path).expanduser().absolute()
     content = _read(path)
     named = _label_names(content["labels"], f"{path}: labels") if content.get("labels") else {}

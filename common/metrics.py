@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,7 +50,11 @@ def mask_scores(
     prediction, truth = prediction[box], truth[box]
     # What MONAI's compute_surface_dice and compute_hausdorff_distance are made of: most of the time goes into these
     # distances, so that both from one pair of them cost half.
-    _, distances, _ = get_edge_surface_distance(prediction, truth, spacing=[float(s) for s in spacing], symmetric=True)
+    with warnings.catch_warnings():
+        # MONAI warns of an argument that it gives to itself.
+        warnings.filterwarnings("ignore", message=".*always_return_as_numpy.*")
+        steps = [float(s) for s in spacing]
+        _, distances, _ = get_edge_surface_distance(prediction, truth, spacing=steps, symmetric=True)
     pair = prediction[None, None], truth[None, None]
     return {
         "dice": float(compute_dice(*pair)),

@@ -22,6 +22,7 @@ def write_report(
     cases: Sequence[Mapping[str, Any]],
     metrics: Sequence[str],
     absent: Sequence[Mapping[str, Any]] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.json`` and ``metrics.csv``, both whole or not at all.
 
@@ -32,11 +33,12 @@ def write_report(
         metrics: that are averaged, in the order of the columns.
         absent: one for each class that an image does not hold, with ``image``, ``class`` and maybe numbers, such as
             how much was predicted all the same. They enter no mean.
+        about: what was evaluated and how, if it shall be in the report.
 
     Returns:
         what ``metrics.json`` holds: ``mean`` of each metric over all cases; ``per_class`` with ``mean``, ``median``,
         ``min``, ``max`` of each metric and the number of ``cases``; ``absent``, the same by class for what is absent;
-        ``cases`` and ``absent_cases`` as given.
+        ``cases``, ``absent_cases`` and ``about`` as given.
 
     Raises:
         ValueError: a case without image, class or a finite number for each metric.
@@ -56,6 +58,7 @@ def write_report(
         "absent": {name: _summary(rows, _numbers(rows)) for name, rows in _by_class(absent).items()},
         "cases": [dict(case) for case in cases],
         "absent_cases": [dict(case) for case in absent],
+        **({"about": dict(about)} if about is not None else {}),
     }
     with whole_files(Path(folder)) as side:
         (side / "metrics.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")

@@ -32,6 +32,8 @@ def test_report_is_what_the_numbers_say(tmp_path):
     assert spleen == {"cases": 2, "predicted_voxels": {"mean": 20.0, "median": 20.0, "min": 10.0, "max": 30.0}}
     assert report["cases"] == CASES
     assert report["absent_cases"] == ABSENT
+    assert "about" not in report
+    assert write_report(tmp_path, CASES, ("dice@1",), about={"rounds": 3})["about"] == {"rounds": 3}
 
 
 def test_table(tmp_path):
