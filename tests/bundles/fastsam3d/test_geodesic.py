@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from bundles.fastsam3d.scripts.networks.geodesic import FAR, STEP, geodesic_distance
+from bundles.fastsam3d.scripts.networks.geodesic import FAR, STEP, geodesic_distance, running_minimum
 from bundles.fastsam3d.scripts.networks.refiner import nearness
 
 
@@ -70,3 +70,11 @@ def test_nearness_is_one_at_a_seed_and_zero_without():
     assert near[0, 0, 21, 31, 41] == near[0, 2, 21, 31, 41] == 1
     assert near[0, [1, 3]].abs().max() == 0
     assert near.min() >= 0 and near.max() <= 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 13])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_running_minimum(size, axis):
+    x = torch.randn(2, size, size, generator=torch.Generator().manual_seed(size))
+    assert torch.equal(running_minimum(x, axis), x.cummin(axis).values)
+    assert torch.equal(running_minimum(x, axis, backward=True), x.flip(axis).cummin(axis).values.flip(axis))

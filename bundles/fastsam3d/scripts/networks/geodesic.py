@@ -35,7 +35,21 @@ def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6) -> Tensor:
         lengths.append(change.cumsum(axis))
     for _ in range(rounds):
         for axis, length in zip((2, 3, 4), lengths, strict=True):
-            forward = (distance - length).cummin(axis).values + length
-            backward = ((distance + length).flip(axis).cummin(axis).values).flip(axis) - length
+            forward = running_minimum(distance - length, axis) + length
+            backward = running_minimum(distance + length, axis, backward=True) - length
             distance = torch.minimum(forward, backward)
     return distance
+
+
+def running_minimum(x: Tensor, axis: int, backward: bool = False) -> Tensor:
+    """The minimum of all values up to each one along an axis, or from each one on: cummin without the places.
+
+    In log2(n) steps over whole tensors, which a CPU does several times as fast as cummin, and which ONNX has.
+    """
+    size, step = x.shape[axis], 1
+    while step < size:
+        early, late = x.narrow(axis, 0, size - step), x.narrow(axis, step, size - step)
+        least = torch.minimum(early, late)
+        ends = [least, x.narrow(axis, size - step, step)] if backward else [x.narrow(axis, 0, step), least]
+        x, step = torch.cat(ends, axis), 2 * step
+    return x
