@@ -84,3 +84,10 @@ def describe_weights(path: str | Path) -> dict[str, str]:
     """The file's name and the first 16 digits of its SHA-256, which tell one version of weights from another."""
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return {"file": Path(path).name, "sha256": digest[:16]}
+
+
+def weights_key(network: nn.Module) -> tuple[float, ...]:
+    """A sum and a norm of every parameter and buffer: a training step or another checkpoint changes them."""
+    tensors = [t.detach().float() for t in (*network.parameters(), *network.buffers())]
+    sums = [torch.stack((t.sum(), torch.linalg.vector_norm(t))) for t in tensors]
+    return tuple(torch.stack(sums).cpu().flatten().tolist()) if sums else ()

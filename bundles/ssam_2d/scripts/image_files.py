@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import itk
+import nibabel as nib
 import numpy as np
+from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from PIL import Image
 
@@ -51,28 +54,76 @@ def is_dicom(path: str | Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
+def check_file(path: str | Path) -> None:
+    """Looks at the head of a file alone, so that a folder is checked before any of it is computed.
+
+    Raises:
+        ValueError: missing, or no image.
+    """
+    path = existing(path)
+    with readable(path):
+        if is_volume(path):
+            if str(path).lower().endswith((".nii", ".nii.gz")):
+                nib.load(path)
+        elif not is_dicom(path):
+            Image.open(path).close()
+
+
 def read_pixels(path: str | Path) -> Pixels:
     """The pixels of one 2D image, or of a volume of one slice as :class:`.common.planes.Plane` shows it.
 
     Raises:
         ValueError: missing, unreadable, several pages or slices, or neither one nor three channels (and alpha).
     """
+    path = existing(path)
+    if is_volume(path):
+        return _checked(_single_slice(read_volume(path), path), path)
+    with readable(path):
+        pixels = _read_dicom(path) if is_dicom(path) else _read_picture(path)
+    return _checked(pixels, path)
+
+
+def read_volume(path: str | Path) -> MetaTensor:
+    """(1, X, Y, Z) with its affine, as stored; a file with two axes is a volume of one slice.
+
+    Raises:
+        ValueError: missing, unreadable, or several channels.
+    """
+    path = existing(path)
+    with readable(path):
+        volume = LoadImage(image_only=True, ensure_channel_first=True)(path)
+    if volume.ndim == 3:
+        volume = volume[..., None]
+    if volume.ndim != 4 or len(volume) != 1:
+        raise ValueError(f"{path}: values of shape {tuple(volume.shape)}; expected a volume of one channel")
+    return volume
+
+
+def existing(path: str | Path) -> Path:
+    """The path of a file. Raises ValueError where there is none."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected {FORMATS}")
+    return path
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Any error of a reading library as a ValueError that names the file; ours as they are."""
     try:
-        if is_volume(path):
-            pixels = _read_single_slice(path)
-        elif is_dicom(path):
-            pixels = _read_dicom(path)
-        else:
-            pixels = _read_picture(path)
-    except ValueError:
-        raise
+        yield
+    except ValueError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise unreadable(path, error) from error
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise ValueError(f"{path}: cannot be read ({lines[-1][:200]}); expected {FORMATS}") from error
-    return _checked(pixels, path)
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> ValueError:
+    """The error to raise for a file that a library could not read."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return ValueError(f"{path}: cannot be read ({lines[-1][:200]}); expected {FORMATS}")
 
 
 def _checked(pixels: Pixels, path: Path) -> Pixels:
@@ -139,15 +190,11 @@ def _read_dicom(path: Path) -> Pixels:
     return Pixels(values, (rows, columns), notes)
 
 
-def _read_single_slice(path: Path) -> Pixels:
-    volume = LoadImage(image_only=True, ensure_channel_first=True)(path)
-    shape: Sequence[int] = volume.shape[1:] if volume.ndim == 4 else (*volume.shape[1:], 1)
-    if len(volume) != 1 or len(shape) != 3 or min(shape) != 1:
-        raise ValueError(f"{path}: {tuple(volume.shape)} values; expected a volume of a single slice and channel")
+def _single_slice(volume: MetaTensor, path: Path) -> Pixels:
     affine = np.asarray(volume.affine, dtype=np.float64)
-    plane = Plane.of(affine, shape)
+    plane = Plane.of(affine, volume.shape[1:])
     columns, rows, _ = plane.spacing(np.linalg.norm(affine[:3, :3], axis=0))
-    slices = plane.slices(volume.as_tensor().reshape(shape))
+    slices = plane.slices(volume.as_tensor()[0])
     if len(slices) != 1:
-        raise ValueError(f"{path}: {shape} voxels; expected a single slice")
+        raise ValueError(f"{path}: {tuple(volume.shape[1:])} voxels; expected a volume of a single slice")
     return Pixels(slices[0].numpy(), (rows, columns))

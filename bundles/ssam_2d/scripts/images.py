@@ -48,22 +48,25 @@ class LoadImage2Dd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            path = str(d[key])
-            pixels = read_pixels(path)
-            values = torch.from_numpy(np.ascontiguousarray(pixels.values.astype(pixels.values.dtype.newbyteorder("="))))
-            try:
-                shown = to_display(values, self.window).permute(2, 0, 1)
-            except ValueError as problem:
-                raise ValueError(f"{path}: {problem}") from problem
-            meta = {
-                "filename_or_obj": path,
-                "spatial_shape": np.array(shown.shape[:0:-1]),
-                "original_affine": np.eye(3),
-                "pixel_mm": np.array(pixels.spacing or (0.0, 0.0)),
-                "notes": json.dumps(pixels.notes),
-            }
-            d[key] = MetaTensor(shown.expand(3, -1, -1).contiguous(), affine=np.eye(3), meta=meta)
+            d[key] = self.read_image(str(d[key]))
         return d
+
+    def read_image(self, path: str) -> MetaTensor:
+        """(3, H, W), see the class."""
+        pixels = read_pixels(path)
+        values = torch.from_numpy(np.ascontiguousarray(pixels.values.astype(pixels.values.dtype.newbyteorder("="))))
+        try:
+            shown = to_display(values, self.window).permute(2, 0, 1)
+        except ValueError as problem:
+            raise ValueError(f"{path}: {problem}") from problem
+        meta = {
+            "filename_or_obj": path,
+            "spatial_shape": np.array(shown.shape[:0:-1]),
+            "original_affine": np.eye(3),
+            "pixel_mm": np.array(pixels.spacing or (0.0, 0.0)),
+            "notes": json.dumps(pixels.notes),
+        }
+        return MetaTensor(shown.expand(3, -1, -1).contiguous(), affine=np.eye(3), meta=meta)
 
 
 class SAMNormalised(MapTransform):

@@ -20,20 +20,21 @@ from .text_features import encode_names
 def label_names(metadata: Mapping[str, Any], weights: str | Path) -> list[str]:
     """The labels of ``weights``, in the order of its output channels.
 
-    Those of a training of one's own are in the ``labels.json`` that it wrote beside its weights; the bundle's own are
-    the channels of ``pred`` in its metadata.
+    Of ``NAME.pt`` they are in ``NAME.labels.json`` or, as training writes it, in ``labels.json`` beside it: a list of
+    names. Without such a file they are the bundle's own: the channels of ``pred`` in its metadata.
 
     Raises:
-        ValueError: a labels.json that is no list of names.
+        ValueError: a file of labels that is no list of names.
     """
-    own = Path(weights).parent / "labels.json"
-    if not own.is_file():
-        channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-        return [channels[key] for key in sorted(channels, key=int) if key != "0"]
-    names = json.loads(own.read_text())
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{own}: expected a list of names, as training writes it")
-    return names
+    weights = Path(weights)
+    for own in (weights.with_suffix(".labels.json"), weights.with_name("labels.json")):
+        if own.is_file():
+            names = json.loads(own.read_text())
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{own}: expected a list of names, as training writes it")
+            return names
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    return [channels[key] for key in sorted(channels, key=int) if key != "0"]
 
 
 def matched(name: str, labels: Sequence[str]) -> str | None:

@@ -1,0 +1,144 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Adapters on one base in memory: chosen for each request, or blended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from ..checkpoints import load_start
+from ..common.svd_affine import Adaptation, Adapter, adapt_like, blend
+from ..common.svd_affine.adapter import check_tensors
+from ..common.weights import WeightsLoader
+
+# What an adapter carries by the names of the labels.
+APART = ("label_features",)
+
+
+class AdapterBank:
+    """Adapters of one base, put into the network when a request asks for them.
+
+    Args:
+        files: of one adapter, or {name: file}; None for no adapter.
+
+    Raises:
+        ValueError: a file that is no adapter, or adapters that were not trained alike on one base.
+    """
+
+    def __init__(self, files: str | Path | Mapping[str, str | Path] | None = None) -> None:
+        if files and not isinstance(files, (str, Path, Mapping)):
+            raise ValueError(f"adapter is {files!r}: expected a path, or {{name: path}}")
+        if isinstance(files, (str, Path)) and files:
+            files = {Path(files).stem: files}
+        self.adapters = {name: load_adapter(file) for name, file in (files or {}).items()}
+        self._lock = RLock()
+        self._adaptation: Adaptation | None = None
+        self._current: Any = None
+        for name, adapter in list(self.adapters.items())[1:]:
+            check_alike(name, adapter, *next(iter(self.adapters.items())))
+
+    def __bool__(self) -> bool:
+        return bool(self.adapters)
+
+    def chosen(self, choice: str | Mapping[str, float] | None) -> Adapter:
+        """The adapter named, the blend of {name: weight}, or without a choice the only one that there is.
+
+        Raises:
+            ValueError: an unknown name, weights that do not add up to 1, or no choice among several.
+        """
+        if choice is None:
+            if len(self.adapters) > 1:
+                raise ValueError(
+                    f"{len(self.adapters)} adapters are loaded: say which by use_adapter, one of "
+                    f"{', '.join(self.adapters)}, or {{name: weight}}"
+                )
+            return next(iter(self.adapters.values()))
+        weights = dict(choice) if isinstance(choice, Mapping) else {choice: 1.0}
+        unknown = [str(name) for name in weights if name not in self.adapters]
+        if unknown:
+            raise ValueError(f"use_adapter {', '.join(unknown)}: expected one of {', '.join(self.adapters)}")
+        if len(weights) == 1 and not isinstance(choice, Mapping):
+            return self.adapters[choice]
+        return blend([self.adapters[name] for name in weights], [float(w) for w in weights.values()])
+
+    @contextmanager
+    def using(self, network: nn.Module, choice: str | Mapping[str, float] | None = None) -> Iterator[nn.Module]:
+        """The network with an adapter and its labels, merged; others that want to use it meanwhile wait.
+
+        Raises:
+            ValueError: see :meth:`chosen`; a network with another base than that of the adapters.
+        """
+        with self._lock:
+            adapter = self.chosen(choice)
+            if self._adaptation is None or self._adaptation.module is not network:
+                self._adaptation, self._current = adapt_like(network, adapter, APART), choice
+                self._adaptation.merge()
+                show_labels(network, adapter)
+            elif choice != self._current:
+                self._adaptation.put(adapter)
+                self._current = choice
+                show_labels(network, adapter)
+            yield network.eval()
+
+
+def show_labels(network: nn.Module, adapter: Adapter) -> None:
+    """The adapter's labels and their features into the network."""
+    network.set_labels(list(adapter.labels), torch.stack(list(adapter.labels.values())))
+
+
+def load_adapter(file: str | Path) -> Adapter:
+    """Reads an adapter. Raises ValueError where there is none, or one without labels."""
+    try:
+        adapter = Adapter.load(Path(file).expanduser())
+    except FileNotFoundError as problem:
+        raise ValueError(f"{file}: no such file; expected an adapter, as training writes it") from problem
+    if not adapter.labels:
+        raise ValueError(f"{file}: an adapter without labels; expected one of this bundle")
+    return adapter
+
+
+def check_alike(name: str, adapter: Adapter, first_name: str, first: Adapter) -> None:
+    """Raises ValueError unless the two can take each other's place."""
+    for what in ("method", "base"):
+        if getattr(adapter, what) != getattr(first, what):
+            raise ValueError(
+                f"the adapters {first_name} and {name} have the {what} {getattr(first, what)} and "
+                f"{getattr(adapter, what)}; only those of one {what} can be in memory together"
+            )
+    try:
+        check_tensors(adapter.tensors, first.tensors)
+    except ValueError as problem:
+        raise ValueError(f"the adapters {first_name} and {name}: {problem}") from problem
+
+
+class StartLoader(WeightsLoader):
+    """Loads merged weights; where there are adapters their base, and checks that they fit it.
+
+    Args:
+        load_path: of the weights, or of the base: see :func:`..checkpoints.load_start`.
+        network: see :class:`..networks.ssam.SSAM`.
+        adapters: may be empty.
+    """
+
+    def __init__(self, load_path: str, network: nn.Module, adapters: AdapterBank | None = None) -> None:
+        super().__init__(load_path, network)
+        self.adapters = adapters
+
+    def __call__(self, engine: Engine) -> None:
+        """Load, when the engine starts. Raises ValueError where something does not fit."""
+        if not self.adapters:
+            super().__call__(engine)
+            return
+        network = self.load_dict["model"]
+        load_start(network, self.load_path)
+        with self.adapters.using(network, next(iter(self.adapters.adapters))):
+            self.logger.info("base %s with the adapters %s", self.load_path, ", ".join(self.adapters.adapters))

@@ -1,0 +1,51 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""What a run is asked for, checked against its network before the first image is segmented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ..labels import name_features
+from .adapters import AdapterBank
+from .requests import read_names
+
+
+class RequestCheck:
+    """A handler that follows the loading of the weights.
+
+    Args:
+        items: see :func:`.cases.list_cases`.
+        network, adapters, text_model: see :class:`.inferer.NamedInferer`.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        network: nn.Module,
+        adapters: AdapterBank | None = None,
+        text_model: str | None = None,
+    ) -> None:
+        self.items = items
+        self.network = network
+        self.adapters = adapters
+        self.text_model = text_model
+
+    def attach(self, engine: Engine) -> None:
+        """Check when the engine starts."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Raises ValueError for a name or an adapter that is not known."""
+        asked = {json.dumps([item.get("use_adapter"), read_names(item.get("labels"))]) for item in self.items}
+        for text in sorted(asked):
+            choice, names = json.loads(text)
+            with self.adapters.using(self.network, choice) if self.adapters else nullcontext():
+                name_features(names or [], self.network.labels, self.network.label_features, self.text_model)

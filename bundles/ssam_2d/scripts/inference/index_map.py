@@ -1,0 +1,98 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The answers for one image brought onto its own pixels: the index map, and what is measured on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .scene import Scene
+from .targets import Target
+
+
+@dataclass
+class IndexMap:
+    """The label of each pixel: where several labels claim it, the one of the highest probability.
+
+    Attributes:
+        labels: (n, H, W) uint8, or int32 where a value is above 255.
+        probability: (n, H, W) of the label that won, the threshold where none did.
+        all: (K, n, H, W) of every target in their order, None unless they are kept.
+        highest, predicted_iou: by value, over all slices.
+    """
+
+    labels: Tensor
+    probability: Tensor
+    all: Tensor | None
+    highest: dict[int, float] = field(default_factory=dict)
+    predicted_iou: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, scene: Scene, targets: list[Target], threshold: float, keep_all: bool) -> IndexMap:
+        """Nothing found yet."""
+        size = (len(scene.slices), *scene.shape)
+        device = scene.slices.device
+        dtype = torch.uint8 if max(target.value for target in targets) < 256 else torch.int32
+        every = torch.zeros(len(targets), *size, device=device) if keep_all else None
+        return cls(torch.zeros(size, dtype=dtype, device=device), torch.full(size, threshold, device=device), every)
+
+    def add(self, index: int, target: Target, place: int, logits: Tensor, iou: float) -> None:
+        """A target's logits (h, w) in one slice; ``place`` is that among all targets."""
+        size = self.labels.shape[1:]
+        found = F.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0].sigmoid()
+        won = found > self.probability[index]
+        self.labels[index][won] = target.value
+        self.probability[index] = torch.maximum(self.probability[index], found)
+        if self.all is not None:
+            self.all[place, index] = found
+        highest = float(found.max())
+        if highest >= self.highest.get(target.value, -1.0):
+            self.highest[target.value], self.predicted_iou[target.value] = highest, iou
+
+
+def summarise(scene: Scene, targets: list[Target], found: IndexMap) -> dict[str, Any]:
+    """A dictionary of plain JSON types: names, areas or volumes, scores, prompts.
+
+    The score of a label is the mean probability of its pixels, or the highest of all where it has none.
+    """
+    size = max(target.value for target in targets) + 1
+    flat = found.labels.flatten().long()
+    counts = torch.bincount(flat, minlength=size).tolist()
+    sums = torch.bincount(flat, weights=found.probability.flatten().double(), minlength=size).tolist()
+    objects = []
+    for target in targets:
+        count = counts[target.value]
+        score = sums[target.value] / count if count else found.highest.get(target.value, 0.0)
+        described = {
+            "name": target.name,
+            "label": target.value,
+            **sizes(scene, count),
+            "score": round(score, 4),
+            "predicted_iou": round(min(1.0, max(0.0, found.predicted_iou.get(target.value, 0.0))), 4),
+        }
+        if target.prompt:
+            prompt = target.prompt
+            given = {"points": [list(p) for p in prompt.points], "point_labels": list(prompt.labels), "box": prompt.box}
+            described["prompts"] = {**given, "by_name": target.features is not None}
+        objects.append(described)
+    return {
+        "label_names": {str(t.value): t.name for t in targets},
+        "objects": objects,
+        "slices": len(scene.slices),
+        "notes": scene.notes,
+    }
+
+
+def sizes(scene: Scene, count: int) -> dict[str, Any]:
+    """Pixels and mm2, or voxels and mL; None where the spacing is not known."""
+    columns, rows, slices = scene.spacing
+    if scene.plane is None:
+        return {"area_px": count, "area_mm2": round(count * columns * rows, 3) if columns * rows else None}
+    volume = columns * rows * slices
+    return {"voxels": count, "volume_ml": round(count * volume / 1000, 4) if volume else None}

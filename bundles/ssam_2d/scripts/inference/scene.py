@@ -1,0 +1,100 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""An image or the slices of a volume, and what is asked of it, unpacked from the one tensor in which they travel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from ..common.planes import Plane
+from ..common.prompts import ObjectPrompt, from_json
+
+
+@dataclass
+class Scene:
+    """What one call of the inferer works on.
+
+    Attributes:
+        slices: (n, C, H, W), 0 to 255; one channel for volumes, three for 2D images, of which there is one.
+        stored: the shape of the stored file: (W, H, 1) or (X, Y, Z).
+        plane: how a volume is seen, None for a 2D image.
+        spacing: mm between columns, rows and slices, 0 where the file does not say.
+        labels: the names asked for; None where none are named.
+        objects: those that clicks or boxes are given for, in stored indices.
+        adapter: the adapter asked for.
+        notes: what was done to the image when it was read.
+    """
+
+    slices: Tensor
+    stored: tuple[int, int, int]
+    plane: Plane | None
+    spacing: tuple[float, float, float]
+    labels: list[str] | None
+    objects: list[ObjectPrompt]
+    adapter: Any
+    notes: list[str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a slice."""
+        return tuple(self.slices.shape[2:])
+
+    def picture(self, index: int) -> Tensor:
+        """(3, H, W) of one slice."""
+        return self.slices[index].expand(3, -1, -1)
+
+    def place(self, point: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Stored indices -> column, row and slice."""
+        return self.plane.point(point, self.stored) if self.plane else point
+
+    def as_stored(self, values: Tensor) -> Tensor:
+        """(K, n, H, W) -> (K, H, W) for a 2D image, (K, X, Y, Z) for a volume."""
+        if self.plane is None:
+            return values[:, 0]
+        return torch.stack([self.plane.volume(v) for v in values])
+
+
+def unpack(inputs: MetaTensor) -> Scene:
+    """(1, 3, H, W) or (1, 1, X, Y, Z) with the meta that ``ReadRequestd`` wrote, collated into a batch or not.
+
+    Raises:
+        ValueError: more than one image, or no request in the meta.
+    """
+    if inputs.ndim not in (4, 5) or len(inputs) != 1 or inputs.shape[1] != {4: 3, 5: 1}[inputs.ndim]:
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)}: expected one image (1, 3, H, W) or (1, 1, X, Y, Z)")
+    meta = inputs.meta
+    if "request" not in meta:
+        raise ValueError("the image carries no request: expected ReadRequestd in the preprocessing")
+    request = json.loads(single(meta["request"]))
+    asked = {
+        "labels": request["labels"],
+        "objects": from_json(json.dumps(request["objects"])),
+        "adapter": request["adapter"],
+        "notes": json.loads(single(meta.get("notes", "[]"))),
+    }
+    image = inputs.as_tensor()[0]
+    if image.ndim == 3:
+        rows, columns = numbers(meta.get("pixel_mm", (0.0, 0.0)))
+        return Scene(image[None], (*image.shape[:0:-1], 1), None, (columns, rows, 0.0), **asked)
+    affine = np.reshape(numbers(meta["affine"]), (4, 4))
+    plane = Plane.of(affine, image.shape[1:], single(meta["plane"]))
+    spacing = plane.spacing(np.linalg.norm(affine[:3, :3], axis=0))
+    return Scene(plane.slices(image[0])[:, None], tuple(image.shape[1:]), plane, spacing, **asked)
+
+
+def single(text: Any) -> str:
+    """Collation makes a list of one of every text."""
+    return text if isinstance(text, str) else text[0]
+
+
+def numbers(values: Any) -> list[float]:
+    """Whatever collation made of an array, flat."""
+    return torch.as_tensor(np.asarray(values) if not torch.is_tensor(values) else values).double().flatten().tolist()

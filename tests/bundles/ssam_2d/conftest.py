@@ -1,0 +1,92 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The bundle run in-process, with a network whose answers are known or with random weights."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from colour_network import ColourNetwork
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+SSAM = Path(__file__).resolve().parents[3] / "bundles" / "ssam_2d"
+
+
+def forget_scripts() -> None:
+    """Bundles all call their code ``scripts``: the next one has to find its own."""
+    for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def ssam_path():
+    """The bundle's folder, with its ``scripts`` importable as ``monai.bundle`` imports them, and forgotten after."""
+    before = list(sys.path)
+    sys.path.insert(1, str(SSAM))
+    yield SSAM
+    sys.path[:] = before
+    forget_scripts()
+
+
+@pytest.fixture
+def colour_network() -> ColourNetwork:
+    """The stand-in network; its class is in colour_network.py."""
+    return ColourNetwork()
+
+
+@pytest.fixture(scope="session")
+def ssam_weights(tmp_path_factory) -> Path:
+    """A state dict of the configuration's network_def with seeded random weights, and its labels."""
+    sys.path.insert(1, str(SSAM))
+    try:
+        parser = ConfigParser()
+        parser.read_config(str(SSAM / "configs" / "inference.json"))
+        parser["bundle_root"] = str(SSAM)
+        torch.manual_seed(3)
+        network = parser.get_parsed_content("network_def")
+        torch.nn.init.normal_(network.label_features)
+    finally:
+        sys.path.remove(str(SSAM))
+        forget_scripts()
+    path = tmp_path_factory.mktemp("weights") / "random.pt"
+    torch.save(network.state_dict(), path)
+    path.with_suffix(".labels.json").write_text(json.dumps(network.labels))
+    return path
+
+
+@pytest.fixture
+def run_ssam(ssam_path, tmp_path, colour_network):
+    """The bundle's inference.json run in this process: ``run_ssam(image=..., labels=...) -> output folder``.
+
+    Without ``ckpt_path`` the stand-in network takes the place of ``network_def``.
+    """
+    count = 0
+
+    def run(**overrides: Any) -> Path:
+        nonlocal count
+        count += 1
+        settings = {"output_dir": str(tmp_path / f"out{count}"), "overlay": False, "device": "cpu"}
+        settings["inferer#progress"] = False
+        if "ckpt_path" not in overrides:
+            weights = tmp_path / "stand_in.pt"
+            torch.save(colour_network.state_dict(), weights)
+            settings |= {"network_def": colour_network, "ckpt_path": str(weights)}
+        settings |= {k: str(v) if isinstance(v, Path) else v for k, v in overrides.items()}
+        config = settings.pop("config_file", [])
+        workflow = ConfigWorkflow(
+            config_file=[str(SSAM / "configs" / name) for name in ("inference.json", *config)],
+            logging_file=False,
+            workflow_type=None,
+            bundle_root=str(SSAM),
+            **settings,
+        )
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+        return Path(settings["output_dir"])
+
+    return run
