@@ -40,7 +40,7 @@ class ThresholdNetwork(nn.Module):
         self.encoded += 1
         return _Embedding(image[:, :, ::4, ::4, ::4], image)
 
-    def decode(self, embedding, points, labels, boxes=None, masks=None, multimask=False):
+    def decode(self, embedding, points, labels, boxes=None, masks=None, multimask=False, rounds=1):
         self.calls.append({"points": points, "labels": labels, "boxes": boxes, "masks": masks})
         image = embedding.image[0, 0].float().cpu().numpy()
         level = np.where(image == 0, image.min(), image) - (image.min() + image.max()) / 2

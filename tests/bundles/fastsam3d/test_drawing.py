@@ -6,7 +6,7 @@
 import pytest
 import torch
 
-from bundles.fastsam3d.scripts.networks.drawing import DRAWN_LOGIT, draw_boxes, draw_points
+from bundles.fastsam3d.scripts.networks.drawing import DRAWN_LOGIT, LARGEST_LOGIT, draw_boxes, draw_points
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
@@ -79,10 +79,23 @@ def test_the_refiner_sees_clicks_boxes_and_the_last_mask(network):
     embedding = network.encode(torch.randn(1, 1, *SIZE))
     zeros, detail = torch.zeros(1, 1, 16, 16, 16), embedding.detail
     assert detail.shape == (1, 9, 16, 16, 16)
-    nothing = network.refiner(zeros, zeros, zeros, detail)
     clicked = draw_points(zeros, torch.tensor([[[9.0, 9, 9]]]), torch.tensor([[1]]), SIZE)
-    for changed in ((clicked, zeros, zeros), (zeros, clicked, zeros), (zeros, zeros, clicked)):
+    far, near = (network.refiner.near(seeds, detail) for seeds in (zeros, clicked))
+    nothing = network.refiner(zeros, zeros, far, detail)
+    for changed in ((clicked, zeros, far), (zeros, clicked, far), (zeros, zeros, near)):
         assert (network.refiner(*changed, detail) - nothing).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_rounds_in_one_call_are_calls_one_after_the_other(network):
+    embedding = network.encode(torch.randn(1, 1, *SIZE))
+    points, labels = torch.rand(2, 2, 3) * 31, torch.tensor([[1, 0], [1, 1]])
+    logits = None
+    for _ in range(3):
+        masks = None if logits is None else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+        logits, iou = network.decode(embedding, points, labels, masks=masks)
+    together, iou_together = network.decode(embedding, points, labels, rounds=3)
+    assert torch.equal(together, logits) and torch.equal(iou_together, iou)
 
 
 def test_training_reaches_every_part(network):

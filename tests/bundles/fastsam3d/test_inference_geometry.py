@@ -169,7 +169,7 @@ def test_object_larger_than_the_cube(threshold_network):
 class Everything(ThresholdNetwork):
     """Finds the object wherever it looks."""
 
-    def decode(self, embedding, points, labels, boxes=None, masks=None, multimask=False):
+    def decode(self, embedding, points, labels, boxes=None, masks=None, multimask=False, rounds=1):
         return torch.ones(len(points), 1, *embedding.image.shape[2:]), torch.ones(len(points), 1)
 
 

@@ -13,23 +13,26 @@ import torch
 from torch import nn
 
 from .fast_layers import CompiledEncoder, faster
+from .fast_refiner import FastRefiner
 
-PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+PRECISIONS = ("float32", "mixed", "bfloat16", "float16", "int8")
 
 
 def choose_precision(amp: bool | str, device: torch.device) -> str:
     """One of PRECISIONS for the configuration's ``amp``.
 
-    ``auto`` takes bfloat16 where the processor computes in it and float32 elsewhere, as emulation would be slower.
-    ``True`` takes half precision anyhow, ``False`` float32; a name out of PRECISIONS is taken as it is.
+    ``auto`` takes bfloat16, and ``mixed`` takes it in the refiner alone, where the processor computes in it; both take
+    float32 elsewhere, as emulation would be slower. ``True`` takes half precision anyhow, ``False`` float32; another
+    name out of PRECISIONS is taken as it is.
 
     Raises:
         ValueError: another value, or int8 on a GPU.
     """
     # A command line gives words.
     amp = {"true": True, "false": False}.get(str(amp).lower(), amp)
-    if amp == "auto":
-        return "bfloat16" if computes_bfloat16(device) else "float32"
+    if amp in ("auto", "mixed"):
+        half = "bfloat16" if amp == "auto" else "mixed"
+        return half if computes_bfloat16(device) else "float32"
     if isinstance(amp, bool):
         return ("bfloat16" if device.type == "cpu" else "float16") if amp else "float32"
     if amp not in PRECISIONS:
@@ -55,21 +58,28 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     nothing of later changes to the weights, see :class:`FastPath`.
 
     Args:
-        network: as :class:`..networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is.
-        precision: one of PRECISIONS. float32 changes nothing but the layout; int8 quantises the linear layers of the
-            image encoder and computes the rest in bfloat16.
+        network: as :class:`..networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is, as is
+            one that could not gain.
+        precision: one of PRECISIONS. float32 changes nothing but the order of sums; mixed computes the refiner alone in
+            bfloat16; int8 quantises the linear layers of the image encoder and computes the rest in bfloat16.
         compiled: run the image encoder through ``torch.compile`` (with CUDA graphs on a GPU): the first cube of each
             shape then waits for the compiler.
     """
+    exact = precision in ("float32", "mixed")
     if not hasattr(network, "image_encoder") or not hasattr(network, "mask_decoder"):
         return network
+    refined = getattr(network, "refiner", None) is not None
+    if exact and not refined and not compiled:
+        return network
     fast = copy.deepcopy(network).eval().requires_grad_(False)
-    dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
-    products = "int8" if precision == "int8" else "plain" if compiled else "packed"
-    fast.image_encoder = faster(fast.image_encoder.to(dtype), products)
-    fast.mask_decoder = faster(fast.mask_decoder.to(dtype))
-    if getattr(fast, "refiner", None) is not None:
-        fast.refiner = faster(fast.refiner.to(dtype))
+    half = torch.bfloat16 if precision in ("mixed", "int8") else getattr(torch, precision)
+    if not exact:
+        products = "int8" if precision == "int8" else "plain" if compiled else "packed"
+        fast.image_encoder = faster(fast.image_encoder.to(half), products)
+        fast.mask_decoder = fast.mask_decoder.to(half)
+    fast.mask_decoder = faster(fast.mask_decoder)
+    if refined:
+        fast.refiner = faster(FastRefiner(fast.refiner.to(half)))
     if compiled:
         fast.image_encoder = CompiledEncoder(fast.image_encoder)
     return fast
@@ -85,7 +95,7 @@ class FastPath:
         compiled: see :func:`prepare_for_inference`.
     """
 
-    def __init__(self, amp: bool | str = "auto", compiled: bool = False) -> None:
+    def __init__(self, amp: bool | str = "mixed", compiled: bool = False) -> None:
         choose_precision(amp, torch.device("cpu"))
         self.amp = amp
         self.compiled = compiled
@@ -98,8 +108,6 @@ class FastPath:
         precision = choose_precision(self.amp, device)
         key = (weights_key(network), precision, str(device))
         with self._lock:
-            if precision == "float32" and not self.compiled:
-                return network, key
             if self._key != key:
                 self._fast, self._key = prepare_for_inference(network, precision, self.compiled), key
             return self._fast, key

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .prompt_encoder import FOREGROUND, PADDING
 
-# As sure as the last mask's logits may be.
-DRAWN_LOGIT = 10.0
+# The decoder is trained on masks of at most this logit; anything larger would be new to it.
+LARGEST_LOGIT = 10.0
+# What is drawn is as sure as a mask can be.
+DRAWN_LOGIT = LARGEST_LOGIT
 
 
 def draw_points(masks: Tensor, points: Tensor, labels: Tensor, image_size: Sequence[int]) -> Tensor:
@@ -25,17 +28,19 @@ def draw_points(masks: Tensor, points: Tensor, labels: Tensor, image_size: Seque
         labels: (N, P) 1 foreground, 0 background, -1 not a point.
         image_size: voxels of the image along its three axes.
     """
-    masks = masks.clone()
-    size = torch.tensor(masks.shape[2:], device=points.device)
+    flat, size = masks.flatten(1), torch.tensor(masks.shape[2:], device=points.device)
     voxels_a_cell = torch.tensor(image_size, device=points.device) / size
     cells = ((points.float() + 0.5) / voxels_a_cell).floor().long()
     block = torch.cartesian_prod(*[torch.arange(-1, 2, device=points.device)] * 3)
-    rows = torch.arange(len(masks), device=points.device)[:, None]
-    for i in range(points.shape[1]):
-        x, y, z = (cells[:, i, None] + block).clamp(min=0).minimum(size - 1).unbind(-1)
-        value = torch.where(labels[:, i] == FOREGROUND, DRAWN_LOGIT, -DRAWN_LOGIT).to(masks.dtype)[:, None]
-        masks[rows, 0, x, y, z] = torch.where(labels[:, i, None] == PADDING, masks[rows, 0, x, y, z], value)
-    return masks
+    x, y, z = (cells[:, :, None] + block).clamp(min=0).minimum(size - 1).unbind(-1)
+    places = ((x * masks.shape[3] + y) * masks.shape[4] + z).flatten(1)
+    # All points at once, since a loop over them could not be exported: the last one to reach each place, 0 for none.
+    order = (torch.arange(points.shape[1], device=points.device) + 1) * (labels != PADDING)
+    order = order.to(masks.dtype).repeat_interleave(len(block), dim=1)
+    last = torch.zeros_like(flat).scatter_reduce(1, places, order, "amax").gather(1, places)
+    sure = torch.where(labels == FOREGROUND, DRAWN_LOGIT, -DRAWN_LOGIT).to(masks.dtype)
+    drawn = F.pad(sure, (1, 0)).gather(1, last.long())
+    return flat.scatter(1, places, torch.where(last > 0, drawn, flat.gather(1, places))).view_as(masks)
 
 
 def draw_boxes(masks: Tensor, boxes: Tensor | None, image_size: Sequence[int]) -> Tensor:

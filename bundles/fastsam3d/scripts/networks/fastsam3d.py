@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .drawing import draw_boxes, draw_points
+from .drawing import LARGEST_LOGIT, draw_boxes, draw_points
 from .embedding import Embedding
 from .mask_decoder import MaskDecoder3D
 from .prompt_encoder import FOREGROUND, PromptEncoder3D
@@ -54,10 +56,7 @@ class FastSAM3D(nn.Module):
         out = self.image_encoder(image.to(self.mask_decoder.iou_token.weight.dtype))
         features, skips = (out.features, out.skips) if isinstance(out, Embedding) else (out, ())
         code = self.prompt_encoder.pe_layer.grid(features.shape[2:]).to(features.dtype)
-        detail = None
-        if self.refiner is not None:
-            small = F.interpolate(image, size=skips[-1].shape[2:], mode="area").to(features.dtype)
-            detail = torch.cat([small, skips[-1]], dim=1)
+        detail = None if self.refiner is None else self.refiner.see(image, skips[-1])
         return Embedding(features, tuple(image.shape[2:]), self.mask_decoder.project_skips(skips), code, detail)
 
     def decode(
@@ -68,6 +67,7 @@ class FastSAM3D(nn.Module):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
         multimask: bool = False,
+        rounds: int = 1,
     ) -> tuple[Tensor, Tensor]:
         """Masks of N objects in one image, in one call.
 
@@ -78,24 +78,36 @@ class FastSAM3D(nn.Module):
             boxes: (N, 2, 3) low and high corner, voxel indices.
             masks: (N, 1, 4d, 4h, 4w) logits of the last masks.
             multimask: return the decoder's alternatives instead of its single mask.
+            rounds: how often the decoder is asked, each time but the first with its own answer as the last mask: what
+                a click says spreads a little further over a large object each time.
 
         Returns:
             logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M).
         """
-        grid = embedding.features.shape[2:]
+        grid, size = embedding.features.shape[2:], embedding.image_size
         nothing = torch.zeros(len(points), 1, *(4 * n for n in grid), device=points.device)
+        code = self.prompt_encoder.pe_layer.grid(grid) if embedding.code is None else embedding.code
+        near = None
+        if self.refiner is not None and not multimask:
+            near = self.refiner.near(self._draw(nothing, points, labels, boxes, size), embedding.detail)
         if masks is None and (self.zeros_for_no_mask or self.draw_prompts):
             masks = nothing
-        if self.draw_prompts:
-            size = embedding.image_size
-            seeds, masks = (draw_points(draw_boxes(m, boxes, size), points, labels, size) for m in (nothing, masks))
-        sparse, dense = self.prompt_encoder(embedding.image_size, grid, points, labels, boxes, masks)
-        code = self.prompt_encoder.pe_layer.grid(grid) if embedding.code is None else embedding.code
-        code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
-        logits, iou = self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
-        if self.refiner is not None and not multimask:
-            logits = self.refiner(logits, masks, seeds, embedding.detail)
+        logits = None
+        for _ in range(rounds):
+            if logits is not None:
+                masks = logits.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+            if self.draw_prompts:
+                masks = self._draw(masks, points, labels, boxes, size)
+            sparse, dense = self.prompt_encoder(size, grid, points, labels, boxes, masks)
+            code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
+            logits, iou = self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
+            if near is not None:
+                logits = self.refiner(logits, masks, near, embedding.detail)
         return logits, iou
+
+    @staticmethod
+    def _draw(masks: Tensor, points: Tensor, labels: Tensor, boxes: Tensor | None, size: Sequence[int]) -> Tensor:
+        return draw_points(draw_boxes(masks, boxes, size), points, labels, size)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, D, H, W) -> logits (B, 1, D, H, W) of the object at the centre: a promptless default."""

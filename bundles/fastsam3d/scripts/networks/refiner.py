@@ -49,23 +49,38 @@ class Refiner(nn.Module):
             nn.Conv3d(width, 1, kernel_size=1),
         )
 
-    def forward(self, logits: Tensor, prompts: Tensor, seeds: Tensor, detail: Tensor) -> Tensor:
+    def see(self, image: Tensor, finest: Tensor) -> Tensor:
+        """(B, 1, ...) image and (B, c, D, H, W) the encoder's finest map -> (B, 1 + c, D, H, W): both on one grid."""
+        small = F.interpolate(image, size=finest.shape[2:], mode="area")
+        return torch.cat([small.to(finest.dtype), finest], dim=1)
+
+    def near(self, seeds: Tensor, detail: Tensor) -> Tensor:
+        """What the clicks alone decide, and no last mask: computed once for all rounds of a click.
+
+        Args:
+            seeds: (N, 1, D, H, W) points and boxes drawn alone: positive and negative where they are sure.
+            detail: from ``see``, of one image or of N.
+
+        Returns:
+            (N, 2 * scales, D, H, W), see :func:`nearness`.
+        """
+        return nearness(detail[:, :1].expand(len(seeds), -1, -1, -1, -1), seeds)
+
+    def forward(self, logits: Tensor, prompts: Tensor, near: Tensor, detail: Tensor) -> Tensor:
         """Better logits.
 
         Args:
             logits: (N, 1, D, H, W) of the mask decoder.
             prompts: (N, 1, D, H, W) the mask prompt with points and boxes drawn into it.
-            seeds: (N, 1, D, H, W) the same drawn alone: positive and negative where they are sure.
-            detail: (1, 1 + C, D, H, W), or (N, 1 + C, D, H, W) where each object has its own image: the image and the
-                encoder's finest map.
+            near: from ``near``, of N objects.
+            detail: from ``see``, of one image or of N.
 
         Returns:
             (N, 1, D, H, W).
         """
         detail = detail.expand(len(logits), -1, -1, -1, -1)
-        near = nearness(detail[:, :1], seeds).to(logits.dtype)
         drawn = torch.cat([logits, prompts.to(logits.dtype)], dim=1) / DRAWN_LOGIT
-        x = torch.cat([detail.to(logits.dtype), drawn, near], dim=1)
+        x = torch.cat([detail.to(logits.dtype), drawn, near.to(logits.dtype)], dim=1)
         # Convolutions of few channels are several times as fast with the channels innermost.
         x = x.to(self.edges[0].weight.dtype).contiguous(memory_format=torch.channels_last_3d)
         return logits + self.edges(torch.cat([x, self.unet(x)], dim=1)).to(logits.dtype)

@@ -136,11 +136,17 @@ class StudentEncoder3D(nn.Module):
         Raises:
             ValueError: a side that is no multiple of the patch.
         """
-        tokens, _, skips = self.forward_features(image)
-        return Embedding(self.neck(tokens.movedim(-1, 1)), tuple(image.shape[2:]), skips)
+        outputs, grid, skips = self._run(image)
+        return Embedding(self.neck(self._on_grid(outputs[-1], grid).movedim(-1, 1)), tuple(image.shape[2:]), skips)
 
     def forward_features(self, image: Tensor) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
         """(B, 1, D, H, W) -> last tokens (B, d, h, w, C), the outputs of all blocks in that form, finer maps."""
+        outputs, grid, skips = self._run(image)
+        outputs = [self._on_grid(x, grid) for x in outputs]
+        return outputs[-1], outputs, skips
+
+    def _run(self, image: Tensor) -> tuple[list[Tensor], Sequence[int], tuple[Tensor, ...]]:
+        """The outputs of all blocks, (B, tokens, C) in the blocks' order; the grid; finer maps."""
         if any(n % self.patch_size for n in image.shape[2:]):
             raise ValueError(f"volume of {tuple(image.shape[2:])} voxels: expected multiples of {self.patch_size}")
         embedded = self.patch_embed(image)
@@ -155,8 +161,10 @@ class StudentEncoder3D(nn.Module):
         for block in self.blocks:
             x = block(x)
             outputs.append(x)
+        return outputs, grid, skips
+
+    def _on_grid(self, x: Tensor, grid: Sequence[int]) -> Tensor:
+        """(B, tokens, C) in the blocks' order -> (B, d, h, w, C)."""
         if self.order == "morton":
-            back = morton_order(tuple(grid), x.device).argsort()
-            outputs = [y[:, back] for y in outputs]
-        outputs = [y.unflatten(1, grid) for y in outputs]
-        return outputs[-1], outputs, skips
+            x = x[:, morton_order(tuple(grid), x.device).argsort()]
+        return x.unflatten(1, grid)
