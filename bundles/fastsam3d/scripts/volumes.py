@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Volumes and label maps from files, checked before anything is computed with them."""
+"""Volumes and label maps from files, checked before anything is computed with them, and read once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import logging
 import warnings
 from collections.abc import Hashable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +18,73 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImaged
 
+from .common.bounded_cache import BoundedCache, digest, tensor_bytes
+
 logger = logging.getLogger(__name__)
 FORMATS = "a NIfTI, NRRD or MetaImage file, or the folder of one DICOM series"
 # All that inference needs of a file's header; the rest would have to survive collation for nothing.
 KEPT_META = ("affine", "original_affine", "spatial_shape", "space", "filename_or_obj", "original_channel_dim")
+# Files that name others for their voxels.
+DETACHED = (".mhd", ".nhdr")
 
 
 class LoadVolumed(LoadImaged):
     """MONAI's ``LoadImaged`` for one 3D volume, that says what is wrong with a file.
 
-    The result is a ``MetaTensor`` (1, X, Y, Z), float32, finite, on the stored grid.
+    The result is a ``MetaTensor`` (1, X, Y, Z), float32, finite, on the stored grid. Its meta holds ``content``, a hash
+    of the voxels by which later steps know the volume again, and ``reused``, whether it was in memory already.
+
+    A server is sent every click with the same file: volumes are kept, and a file is read again where it has changed.
+    What is kept is what is returned, so later steps must not change voxels in place; a step that makes other voxels
+    out of them has to drop ``content`` (which is there only where volumes are kept).
+
+    Args:
+        keys: of the paths.
+        cache_bytes: of the volumes that are kept; 0 reads every time.
 
     Raises:
         ValueError: missing or unreadable file, several DICOM series, no 3D volume, several channels, no finite
             voxel, or no contrast.
     """
 
-    def __init__(self, keys: str | list[str] = "image", **kwargs: Any) -> None:
+    def __init__(self, keys: str | list[str] = "image", cache_bytes: int = 0, **kwargs: Any) -> None:
         super().__init__(keys, image_only=True, ensure_channel_first=True, **kwargs)
+        self.cache = BoundedCache(cache_bytes, tensor_bytes)
 
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = check_volume(read_volume(d[key], self._loader), d[key])
+            volume, known = self.cache.get(str(d[key]), file_version(d[key]), partial(self._read, d[key]))
+            # The voxels are shared among requests; what a request adds to the meta is its own.
+            d[key] = MetaTensor(volume.as_tensor(), meta={**volume.meta, "reused": known})
         return d
+
+    def _read(self, path: str) -> MetaTensor:
+        volume = check_volume(read_volume(path, self._loader), path)
+        if self.cache.max_bytes:
+            volume.meta["content"] = digest(volume.as_tensor())
+        return volume
+
+
+def file_version(path: str) -> tuple:
+    """Another one whenever the content of a file, or of any file of a series, may be another.
+
+    Raises:
+        ValueError: nothing there.
+    """
+    place = _existing(path)
+    # The voxels of a detached header lie in a file beside it, under a name of their own.
+    folder = place if place.is_dir() else place.parent if place.suffix.lower() in DETACHED else None
+    files = [place] if folder is None else sorted(folder.iterdir())
+    stats = ((str(f), f.stat() if f.exists() else f.lstat()) for f in files)
+    return tuple((f, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for f, s in stats)
+
+
+def _existing(path: str) -> Path:
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise ValueError(f"{path}: no such file or folder; expected {FORMATS}")
+    return place
 
 
 def read_volume(path: str, loader: Any) -> MetaTensor:
@@ -49,18 +93,18 @@ def read_volume(path: str, loader: Any) -> MetaTensor:
     Raises:
         ValueError: nothing there, several DICOM series, or unreadable.
     """
-    if not Path(path).expanduser().exists():
-        raise ValueError(f"{path}: no such file or folder; expected {FORMATS}")
+    _existing(path)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            volume = loader(path)
+            loaded = loader(path)
     except Exception as error:
         cause = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         raise ValueError(f"{path}: cannot be read ({cause.strip()[:200]}); expected {FORMATS}") from error
     if any("more than one DICOM series" in str(w.message) for w in caught):
         raise ValueError(f"{path}: holds more than one DICOM series; expected the folder of a single one")
-    return volume
+    # Servers want the meta data beside the volume: they change the loader so that it returns both.
+    return loaded[0] if isinstance(loaded, tuple) else loaded
 
 
 def check_volume(volume: MetaTensor, path: str) -> MetaTensor:
@@ -72,18 +116,20 @@ def check_volume(volume: MetaTensor, path: str) -> MetaTensor:
     if volume.shape[0] != 1:
         raise ValueError(f"{path}: {volume.shape[0]} channels; expected one: save the one to segment as its own file")
     values = volume.as_tensor().float()
-    finite = torch.isfinite(values)
-    count = values.numel() - int(finite.sum())
     notes = []
-    if count == values.numel():
-        raise ValueError(f"{path}: no voxel is a finite number; expected an image with contrast")
-    if count:
-        lowest = float(values[finite].min())
-        values = torch.where(finite, values, lowest)
-        notes.append(f"{count} NaN or infinite voxels were replaced by {lowest:g}, the lowest finite value")
+    # One pass over a large volume, instead of one for each question: what is not finite shows in the extremes.
+    low, high = (float(v) for v in values.aminmax())
+    if not np.isfinite([low, high]).all():
+        finite = torch.isfinite(values)
+        if not bool(finite.any()):
+            raise ValueError(f"{path}: no voxel is a finite number; expected an image with contrast")
+        low, high = (float(v) for v in values[finite].aminmax())
+        values = torch.where(finite, values, low)
+        count = finite.numel() - int(finite.sum())
+        notes.append(f"{count} NaN or infinite voxels were replaced by {low:g}, the lowest finite value")
         logger.warning("%s: %s", path, notes[-1])
-    if bool((values == values.flatten()[0]).all()):
-        raise ValueError(f"{path}: every voxel has the value {float(values.flatten()[0]):g}; expected contrast")
+    if low == high:
+        raise ValueError(f"{path}: every voxel has the value {low:g}; expected contrast")
     affine = np.asarray(volume.affine, dtype=np.float64)
     if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ValueError(f"{path}: the affine {affine.tolist()} is singular; expected one that gives voxels a size")
@@ -93,7 +139,12 @@ def check_volume(volume: MetaTensor, path: str) -> MetaTensor:
 
 
 def read_mask(path: str, image: MetaTensor) -> torch.Tensor:
-    """(X, Y, Z) uint8 label map from a file, which has to lie on the grid of ``image``.
+    """:func:`read_labels` as uint8, for masks whose values beyond 255 do not matter."""
+    return read_labels(path, image).clamp(max=255).to(torch.uint8)
+
+
+def read_labels(path: str, image: MetaTensor) -> torch.Tensor:
+    """(X, Y, Z) int32 label map from a file, which has to lie on the grid of ``image``.
 
     Raises:
         ValueError: unreadable, on another grid, or empty.
@@ -111,4 +162,4 @@ def read_mask(path: str, image: MetaTensor) -> torch.Tensor:
         raise ValueError(f"{path}: expected whole numbers, 0 outside")
     if not bool((values > 0).any()):
         raise ValueError(f"{path}: every voxel is 0; expected a mask with some voxels inside")
-    return values.clamp(max=255).to(torch.uint8)
+    return values.to(torch.int32)

@@ -23,7 +23,6 @@ from bundles.fastsam3d.scripts.inference.label_map import label_map
 from bundles.fastsam3d.scripts.inference.scribbles import POINTS_PER_STROKE, scribble_points
 from bundles.fastsam3d.scripts.inference.targets import Target, View
 from common.devices import checked_device
-from common.embedding_cache import EmbeddingCache
 from common.weights import load_weights
 
 IMAGE = grid_around(np.diag([2.0, 2.0, 3.0]), (60, 60, 30))
@@ -177,23 +176,6 @@ def test_memory_of_steps_is_bounded():
 
 
 # ---- embeddings
-
-
-def test_cache_keeps_the_newest():
-    cache, made = EmbeddingCache(2), []
-
-    def get(value: float, weights="w", shape=(1, 2, 3)):
-        cube = torch.full(shape, value)
-        return cache.get(cube, weights, lambda: made.append(value) or value)
-
-    assert get(1.0) == (1.0, False) and get(1.0) == (1.0, True)
-    assert get(2.0) == (2.0, False) and get(1.0) == (1.0, True)
-    assert get(3.0) == (3.0, False)  # drops 2, which was used longest ago
-    assert get(1.0)[1] and not get(2.0)[1]
-    assert not get(2.0, weights="others")[1]
-    assert not get(2.0, shape=(3, 2, 1))[1], "the same bytes in another shape are another cube"
-    with pytest.raises(ValueError, match="cache size 0"):
-        EmbeddingCache(0)
 
 
 def scene(image: np.ndarray, grid: Grid, **prompts) -> MetaTensor:
@@ -388,7 +370,7 @@ def test_half_precision_weights_are_taken(tmp_path):
         ({"normalisation": "other"}, "normalisation 'other': expected clipped or above_zero"),
         ({"cube_size": 0}, "cube_size 0"),
         ({"spacing": -1}, "spacing -1"),
-        ({"cache_size": 0}, "cache size 0"),
+        ({"cache_bytes": -1}, "cache of -1 bytes"),
         ({"amp": "half"}, "amp 'half'"),
     ],
 )

@@ -43,12 +43,16 @@ def box_corners_mm(box: Sequence[Sequence[float]], image: Grid) -> np.ndarray:
     return image.to_mm(np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, 8).T)
 
 
-def extent_mm(mask: Tensor, grid: Grid) -> np.ndarray:
-    """(8, 3) mm: the corners of the box around the true voxels (at least one) of ``mask`` (X, Y, Z)."""
+def extent(mask: Tensor) -> tuple[list[int], list[int]]:
+    """Start and stop indices of the box around the true voxels (at least one) of ``mask`` (X, Y, Z), stop excluded."""
     # Reduced over the two other axes: a list of all true voxels could be larger than the volume.
     bounds = [torch.nonzero(mask.amax(dim=axes)).flatten() for axes in ((1, 2), (0, 2), (0, 1))]
-    start, stop = [int(b[0]) for b in bounds], [int(b[-1]) + 1 for b in bounds]
-    return grid.crop(start, stop).corners_mm()
+    return [int(b[0]) for b in bounds], [int(b[-1]) + 1 for b in bounds]
+
+
+def extent_mm(mask: Tensor, grid: Grid) -> np.ndarray:
+    """(8, 3) mm: the corners of the box around the true voxels (at least one) of ``mask`` (X, Y, Z)."""
+    return grid.crop(*extent(mask)).corners_mm()
 
 
 def touches_border(mask: Tensor, inside: Tensor) -> bool:

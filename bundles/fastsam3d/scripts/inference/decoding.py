@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# The decoder is trained on masks of at most this logit; anything larger would be new to it.
-LARGEST_LOGIT = 10.0
+from ..common.bounded_cache import tensor_bytes
+from ..networks.drawing import LARGEST_LOGIT
 
 
 @dataclass
@@ -63,13 +64,22 @@ class CubeMemory:
 
     Args:
         embedding: what ``network.encode`` returned.
+        inside: bool, the decoder's cells that lie in the image.
         size: steps that are kept.
+
+    Attributes:
+        decoded: how often the decoder was asked.
+        nbytes: of the embedding and all that is kept with it.
+        lock: held by whoever decodes; the next one then finds the steps of the one before.
     """
 
-    def __init__(self, embedding: Any, size: int = 32) -> None:
+    def __init__(self, embedding: Any, inside: Tensor | None = None, size: int = 32) -> None:
         self.embedding = embedding
+        self.inside = inside
         self.size = size
         self.decoded = 0
+        self.nbytes = tensor_bytes((embedding, inside))
+        self.lock = Lock()
         self._steps: OrderedDict[tuple, tuple[Tensor, float]] = OrderedDict()
 
     def recall(self, key: tuple) -> tuple[Tensor, float] | None:
@@ -78,9 +88,11 @@ class CubeMemory:
 
     def keep(self, key: tuple, answer: tuple[Tensor, float]) -> None:
         """Remember a step, and forget the oldest one where there are too many."""
+        before = self._steps.pop(key, None)
         self._steps[key] = answer
+        self.nbytes += tensor_bytes(answer) - tensor_bytes(before)
         while len(self._steps) > self.size:
-            self._steps.popitem(last=False)
+            self.nbytes -= tensor_bytes(self._steps.popitem(last=False)[1])
 
 
 def decode_clicks(
@@ -95,8 +107,7 @@ def decode_clicks(
         network: offers ``decode``.
         memory: of the cube.
         prompts: one for each object.
-        rounds: how often each step asks the decoder, the next time with its own answer as the last mask: what a click
-            says spreads a little further over a large object each time.
+        rounds: how often each step asks the decoder, see ``FastSAM3D.decode``.
     """
     answers = [(p.mask, 0.0) for p in prompts]
     for step in range(max(p.steps for p in prompts)):
@@ -113,10 +124,9 @@ def decode_clicks(
             labels = torch.stack([prompts[i].labels[:shown] for i in members])
             boxes = torch.stack([prompts[i].box for i in members]) if boxed else None
             logits = torch.stack([answers[i][0] for i in members]) if masked else None
-            for _ in range(rounds):
-                masks = None if logits is None else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-                logits, iou = network.decode(memory.embedding, points, labels, boxes, masks)
-                memory.decoded += 1
+            masks = None if logits is None else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+            logits, iou = network.decode(memory.embedding, points, labels, boxes, masks, rounds=rounds)
+            memory.decoded += rounds
             for row, i in enumerate(members):
                 answers[i] = logits[row].float(), float(iou[row, 0])
                 memory.keep(prompts[i].key(step), answers[i])

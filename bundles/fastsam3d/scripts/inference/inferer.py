@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,13 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ..common.embedding_cache import EmbeddingCache
+from ..common.bounded_cache import BoundedCache
 from ..common.geometry import Grid, cube_around, resample
 from ..common.intensity import intensity_bounds, normalise, normalise_above_zero
 from . import cubes
 from .decoding import CubeMemory, decode_clicks
 from .fast_path import FastPath
-from .label_map import label_map
+from .label_map import count_voxels, label_map
 from .scene import Scene, unpack
 from .summary import summarise
 from .targets import Target, View, cube_prompt, place, share_cubes
@@ -35,17 +36,18 @@ class ClickInferer(Inferer):
     """Segments every object that the prompts in ``image.meta`` name.
 
     The network sees a cube around the first prompt. Where the mask turns out much smaller than the cube a finer one
-    follows; where it reaches the cube's border, coarser ones cover the rest. Embeddings of the last cubes are kept.
+    follows; where it reaches the cube's border, coarser ones cover the rest. Embeddings of the last cubes are kept, and
+    what the decoder said of them: a further click costs its own step alone. Safe among threads.
 
     Args:
         cube_size: voxels a side of the cube.
         spacing: mm between its voxels unless the object asks for others.
         window: intensities that count, see :func:`..common.intensity.intensity_bounds`.
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
-        amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``auto`` changes no mask visibly.
+        amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``mixed`` changes no mask visibly.
         compiled: run the image encoder through ``torch.compile``.
         rounds: how often the decoder is asked for each click, see :func:`.decoding.decode_clicks`.
-        cache_size: cubes whose embedding is kept.
+        cache_bytes: of the embeddings that are kept, with the logits of the clicks on them.
         progress: show a progress bar.
 
     Raises:
@@ -58,10 +60,10 @@ class ClickInferer(Inferer):
         spacing: float = 1.5,
         window: str | list[float] = "auto",
         normalisation: str = "clipped",
-        amp: bool | str = "auto",
+        amp: bool | str = "mixed",
         compiled: bool = False,
         rounds: int = 1,
-        cache_size: int = 4,
+        cache_bytes: int = 1 << 29,
         progress: bool = True,
     ) -> None:
         super().__init__()
@@ -75,7 +77,7 @@ class ClickInferer(Inferer):
         self.normalise = NORMALISATIONS[normalisation]
         self.rounds = rounds
         self.fast_path = FastPath(amp, compiled)
-        self.cache = EmbeddingCache(cache_size)
+        self.cache = BoundedCache(cache_bytes, _bytes)
         self.progress = progress
 
     @torch.no_grad()
@@ -104,7 +106,8 @@ class ClickInferer(Inferer):
                     self._refine(scene.grid, target, look)
                     bar.update()
         labels = label_map(targets, scene.grid, scene.image.device)
-        summary = {**summarise(scene, targets, labels), **look.summary()}
+        voxels = count_voxels(labels, targets, scene.grid)
+        summary = {**summarise(scene, targets, voxels), **look.summary()}
         result = MetaTensor(labels[None, None], meta=dict(inputs.meta))
         result.is_batch = inputs.is_batch
         # A collated batch is taken apart again later: whatever lies in its meta needs a place for the batch.
@@ -137,34 +140,43 @@ class _Look:
         self.config = config
         self.scene = scene
         self.network, self.weights = config.fast_path(network, scene.image.device)
-        self.bounds = intensity_bounds(scene.image, config.window)
+        find_bounds = lambda: intensity_bounds(scene.image, config.window)  # noqa: E731
+        self.bounds, _ = config.cache.get((scene.content, "bounds"), config.window, find_bounds)
         self.seconds = {"encode": 0.0, "decode": 0.0}
         self.encoded = self.reused = self.decoded = 0
 
     def __call__(self, cube: Grid, targets: list[Target], why: str) -> None:
         """Decode the targets in ``cube``; each gets a view more."""
-        values, inside = resample(self.scene.image, self.scene.grid, cube)
-        values = self.config.normalise(values, inside, self.bounds)[None]
         start = self._now()
-        encode = lambda: CubeMemory(self.network.encode(values))  # noqa: E731
-        memory, known = self.config.cache.get(values, self.weights, encode)
+        # The cube is known by where it lies in which voxels: to look it up it need not be resampled.
+        key = (self.scene.content, self.scene.grid.affine.tobytes(), cube.affine.tobytes(), cube.shape, self.bounds)
+        memory, known = self.config.cache.get(key, self.weights, lambda: self._encode(cube))
         self.encoded, self.reused = self.encoded + (not known), self.reused + known
-        encoded, before = self._now(), memory.decoded
-        low = _low_grid(cube, [4 * n for n in memory.embedding.features.shape[2:]])
+        encoded = self._now()
+        low = _low_grid(cube, memory.inside.shape)
         takes_boxes = self.network.prompt_encoder.takes_boxes
         prompts = [cube_prompt(self.scene, t, cube, low, takes_boxes) for t in targets]
-        results = decode_clicks(self.network, memory, prompts, self.config.rounds)
+        with memory.lock:
+            before = memory.decoded
+            results = decode_clicks(self.network, memory, prompts, self.config.rounds)
+            self.decoded += memory.decoded - before
         self.seconds["encode"] += encoded - start
         self.seconds["decode"] += self._now() - encoded
-        self.decoded += memory.decoded - before
-        inside = F.adaptive_max_pool3d(inside[None].float(), low.shape)[0] > 0
         for target, (logits, score) in zip(targets, results, strict=True):
-            target.views.append(View(cube, low, logits, inside, score, why))
+            target.views.append(View(cube, low, logits, memory.inside, score, why))
+
+    def _encode(self, cube: Grid) -> CubeMemory:
+        """Resample the volume to the cube and encode it."""
+        values, inside = resample(self.scene.image, self.scene.grid, cube)
+        embedding = self.network.encode(self.config.normalise(values, inside, self.bounds)[None])
+        cells = [4 * n for n in embedding.features.shape[2:]]
+        return CubeMemory(embedding, F.adaptive_max_pool3d(inside[None].float(), cells)[0] > 0)
 
     def summary(self) -> dict[str, Any]:
         """Time and the choices that hold for the whole scene."""
         return {
             "intensity_bounds": [round(b, 4) for b in self.bounds],
+            "volume": {"read": int(not self.scene.reused), "reused": int(self.scene.reused)},
             "embeddings": {"computed": self.encoded, "reused": self.reused},
             "decoder_calls": self.decoded,
             "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
@@ -176,7 +188,12 @@ class _Look:
         return time.perf_counter()
 
 
-def _low_grid(cube: Grid, shape: list[int]) -> Grid:
+def _bytes(kept: CubeMemory | tuple[float, float]) -> int:
+    # Two bounds are little, but not nothing: there is a pair for every volume that was ever seen.
+    return kept.nbytes if isinstance(kept, CubeMemory) else 1024
+
+
+def _low_grid(cube: Grid, shape: Sequence[int]) -> Grid:
     """The cells of the decoder's logits over the same space as ``cube``."""
     factors = np.array(cube.shape) / np.array(shape)
     affine = cube.affine.copy()

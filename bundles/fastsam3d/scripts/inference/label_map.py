@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..common.geometry import Grid, overlap, resample
-from .decoding import LARGEST_LOGIT
+from ..networks.drawing import LARGEST_LOGIT
+from .cubes import extent
 from .targets import Target, View
 
 
@@ -19,7 +20,9 @@ def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tenso
 
     Where objects overlap the one with the larger logit wins.
     """
-    labels = torch.zeros(image.shape, dtype=torch.uint8 if len(targets) < 256 else torch.int32, device=device)
+    dtype = torch.uint8 if len(targets) < 256 else torch.int32
+    # The first axis innermost, as image files have it: whoever writes the map need not turn all of it around.
+    labels = torch.zeros(image.shape[::-1], dtype=dtype, device=device).permute(2, 1, 0)
     # A single object competes with nobody: no second volume is needed to tell who won.
     best = torch.zeros(image.shape, device=device) if len(targets) > 1 else None
     for value, target in enumerate(targets, start=1):
@@ -36,6 +39,14 @@ def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tenso
     return labels if labels.dtype == torch.uint8 else labels.to(torch.uint16)
 
 
+def count_voxels(labels: Tensor, targets: list[Target], image: Grid) -> list[int]:
+    """How many voxels of a label map (X, Y, Z) each label has, 0 included; looked for only where a target can be."""
+    views = [v for t in targets for v in t.views if bool(v.mask.any())]
+    box = _region(views, image)[0] if views else (slice(0),) * 3
+    voxels = torch.bincount(labels[box].flatten().int(), minlength=len(targets) + 1).tolist()
+    return [labels.numel() - sum(voxels[1:]), *voxels[1:]]
+
+
 def _region(views: list[View], image: Grid) -> tuple[tuple[slice, ...], Grid]:
     """The box of image voxels outside of which no view is positive."""
     bounds = [overlap(image, _positive_part(v)) for v in views]
@@ -45,10 +56,8 @@ def _region(views: list[View], image: Grid) -> tuple[tuple[slice, ...], Grid]:
 
 def _positive_part(view: View) -> Grid:
     """The cells around a positive one: between two cells the logits are interpolated."""
-    cells = torch.nonzero(view.mask)
-    start = (cells.min(dim=0).values - 1).tolist()
-    stop = (cells.max(dim=0).values + 2).tolist()
-    return view.grid.crop(start, stop)
+    start, stop = extent(view.mask)
+    return view.grid.crop([n - 1 for n in start], [n + 1 for n in stop])
 
 
 def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:

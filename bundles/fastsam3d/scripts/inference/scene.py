@@ -13,6 +13,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
+from ..common.bounded_cache import digest
 from ..common.geometry import Grid
 from ..common.prompts import ObjectPrompt, from_json
 
@@ -26,6 +27,8 @@ class Scene(NamedTuple):
         prompts: one for each object.
         masks: (X, Y, Z) uint8 label map of each scribble or previous mask, by its file.
         notes: what was done to the image when it was read.
+        content: tells the image's voxels from any other's.
+        reused: whether the volume was in memory already.
     """
 
     image: Tensor
@@ -33,6 +36,8 @@ class Scene(NamedTuple):
     prompts: list[ObjectPrompt]
     masks: dict[str, Tensor]
     notes: list[str]
+    content: str
+    reused: bool
 
 
 def unpack(inputs: MetaTensor) -> Scene:
@@ -53,7 +58,10 @@ def unpack(inputs: MetaTensor) -> Scene:
     files = [f for p in prompts for f in (p.scribble, p.previous_mask) if f]
     stacked = torch.as_tensor(meta["prompt_masks"]).reshape(-1, *shape).to(image.device) if files else []
     masks = dict(zip(files, stacked, strict=True))
-    return Scene(image, Grid(affine, shape), prompts, masks, json.loads(_single(meta.get("notes", "[]"))))
+    notes = json.loads(_single(meta.get("notes", "[]")))
+    content = _single(meta["content"]) if "content" in meta else digest(image)
+    reused = bool(torch.as_tensor(meta.get("reused", False)).any())
+    return Scene(image, Grid(affine, shape), prompts, masks, notes, content, reused)
 
 
 def _single(text: Any) -> str:

@@ -8,17 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .scene import Scene
 from .targets import Target, View
 
 
-def summarise(scene: Scene, targets: list[Target], labels: Tensor) -> dict[str, Any]:
-    """A dictionary of plain JSON types; ``labels`` is the (X, Y, Z) label map of the targets."""
+def summarise(scene: Scene, targets: list[Target], voxels: list[int]) -> dict[str, Any]:
+    """A dictionary of plain JSON types; ``voxels`` counts those of each label, 0 included."""
     voxel_ml = abs(float(np.linalg.det(scene.grid.affine[:3, :3]))) / 1000
-    voxels = torch.bincount(labels.flatten().int(), minlength=len(targets) + 1).tolist()
     return {
         "label_names": {str(i): t.prompt.name for i, t in enumerate(targets, start=1)},
         "objects": [_describe(scene, i, t, voxels[i], voxels[i] * voxel_ml) for i, t in enumerate(targets, start=1)],

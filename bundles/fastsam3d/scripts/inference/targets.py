@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..common.geometry import Grid, resample
 from ..common.prompts import ObjectPrompt
+from ..networks.drawing import LARGEST_LOGIT
 from . import cubes
-from .decoding import LARGEST_LOGIT, CubePrompt
+from .decoding import CubePrompt
 from .scene import Scene
 from .scribbles import scribble_points
 
