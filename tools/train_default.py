@@ -64,6 +64,8 @@ def from_root(definition: Any) -> Any:
     """The same definition with the names of classes as they are from the repository's root."""
     if isinstance(definition, dict):
         return {k: from_root(v) for k, v in definition.items()}
+    if isinstance(definition, list):
+        return [from_root(v) for v in definition]
     if isinstance(definition, str) and definition.startswith("scripts."):
         return f"bundles.fastsam3d.{definition}"
     return definition

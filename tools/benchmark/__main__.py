@@ -13,9 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tools.benchmark import attention, bundle, click, encoder3d, machine, timing
+from tools.benchmark import attention, bundle, click, encoder3d, machine, precision, requests, timing
 
-BENCHMARKS = {"encoder3d": encoder3d, "click": click, "attention": attention, "bundle": bundle}
+BENCHMARKS = {
+    "encoder3d": encoder3d,
+    "click": click,
+    "attention": attention,
+    "bundle": bundle,
+    "requests": requests,
+    "precision": precision,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

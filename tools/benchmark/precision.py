@@ -1,0 +1,149 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""What each precision does to masks: Dice against float32 over objects of real volumes, and the time of a click."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.inference.fast_path import computes_bfloat16, prepare_for_inference
+from common.clicks import deepest_point, error_click
+from common.geometry import cube_around, resample
+from common.intensity import normalise
+from common.weights import load_weights
+from tools.benchmark.timing import Contestant
+from tools.click_scores import evaluation_volumes
+from tools.train_default import BUNDLE, build_network
+from tools.training_cubes import Volume, made_up_volume, real_volumes
+
+AGAINST = "float32"
+DATA = BUNDLE.parents[2] / "shared" / "data"
+# The first ones of each set, those of fewer voxels left out; made-up volumes where there are no sets.
+OBJECTS, FEWEST_VOXELS, MADE_UP = 12, 200, 6
+ROUNDS = 3
+# What a default precision has to keep.
+BAR = 0.995
+
+
+class Case(NamedTuple):
+    """Two clicks on an object.
+
+    Attributes:
+        name: set, case and labels.
+        cube: (1, 1, S, S, S) normalised intensities.
+        points: (2, 3) voxels of the cube: the deepest one of the object, and one in the error that follows.
+        labels: (2,).
+        masks: of the network in float32 after the first and the second click.
+    """
+
+    name: str
+    cube: Tensor
+    points: Tensor
+    labels: Tensor
+    masks: list[Tensor]
+
+
+def about(quick: bool) -> str:
+    """What is measured, in a line."""
+    where = DATA.parent.name + "/data" if DATA.is_dir() else "made-up volumes"
+    return (
+        "tiny made-up volumes"
+        if quick
+        else f"Dice against float32 of each precision, up to {OBJECTS} objects a set, {where}"
+    )
+
+
+def contestants(device: torch.device, quick: bool) -> list[Contestant]:
+    """A row for each precision: a click of three rounds, and ``dice`` over all cases after both clicks."""
+    network = build_network().to(device).eval()
+    if (BUNDLE / "models" / "model.pt").exists():
+        load_weights(network, BUNDLE / "models" / "model.pt")
+    names = ["float32", "mixed", "bfloat16", *(["int8"] if device.type == "cpu" else ["float16"])]
+    networks = {name: prepare_for_inference(network, name) for name in names}
+    dice, objects = {name: [] for name in names}, 0
+    with tqdm(desc="objects", disable=quick, leave=False) as bar:
+        for case in cases(networks["float32"], device, quick):
+            objects += 1
+            for name in names:
+                masks = answers(networks[name], case.cube, case.points, case.labels)
+                dice[name] += [_dice(a, b) for a, b in zip(masks, case.masks, strict=True)]
+            bar.update()
+    rows = []
+    for name in names:
+        low, middle, below = min(dice[name]), float(np.median(dice[name])), sum(d < BAR for d in dice[name])
+        click = CubePrompt(case.points, case.labels, mask=torch.zeros(1, *_cells(case.cube), device=device), at_once=2)
+        embedding = networks[name].encode(case.cube)
+        rows.append(
+            Contestant(
+                name,
+                lambda n=networks[name], e=embedding, p=click: decode_clicks(n, CubeMemory(e), [p], ROUNDS),
+                note=f"Dice {low:.4f} at least, {middle:.4f} median; {below} of {len(dice[name])} masks below {BAR}",
+                extra={"dice_min": low, "dice_median": middle, "masks": len(dice[name]), "masks_below_bar": below},
+            )
+        )
+    if not computes_bfloat16(device):
+        print("this processor emulates bfloat16: the times of its rows say nothing")
+    return rows
+
+
+def cases(network: nn.Module, device: torch.device, quick: bool) -> Iterator[Case]:
+    """Objects in a cube around their deepest voxel, at 1.5 mm, clicked as ``network`` needs it."""
+    size, seen = 32 if quick else 128, Counter()
+    for volume in _volumes(quick):
+        for target in volume.targets:
+            group = volume.name.split("/")[0]
+            mask = torch.isin(volume.labels, torch.tensor(target, dtype=torch.uint8))
+            if seen[group] >= (1 if quick else OBJECTS) or int(mask.sum()) < FEWEST_VOXELS:
+                continue
+            seen[group] += 1
+            yield _case(network, volume, mask, f"{volume.name} {target}", size, device)
+
+
+def _volumes(quick: bool) -> list[Volume]:
+    if DATA.is_dir() and not quick:
+        return [*real_volumes(DATA), *real_volumes(DATA, validation=True), *evaluation_volumes(DATA)]
+    rng = np.random.default_rng(0)
+    return [made_up_volume(rng, 48 if quick else 128) for _ in range(1 if quick else MADE_UP)]
+
+
+def _case(network: nn.Module, volume: Volume, mask: Tensor, name: str, size: int, device: torch.device) -> Case:
+    center = volume.grid.to_mm(np.array(deepest_point(mask[0].numpy())))
+    cube = cube_around(center, 1.5, size)
+    values, inside = resample(volume.image, volume.grid, cube)
+    truth = (resample(mask, volume.grid, cube, mode="nearest")[0][0] > 0.5) & inside
+    values = normalise(values, inside, volume.bounds)[None].to(device)
+    points, labels = torch.tensor([cube.to_voxels(center)]).float(), torch.ones(1, dtype=torch.long)
+    first = answers(network, values, points.to(device), labels.to(device))[0]
+    click = error_click(first.cpu().numpy(), truth.numpy())
+    if click:
+        points = torch.cat([points, torch.tensor([click.voxel]).float()])
+        labels = torch.cat([labels, torch.tensor([click.label])])
+    points, labels = points.to(device), labels.to(device)
+    return Case(name, values, points, labels, answers(network, values, points, labels))
+
+
+def answers(network: nn.Module, cube: Tensor, points: Tensor, labels: Tensor) -> list[Tensor]:
+    """(S, S, S) bool: the mask after each click."""
+    memory = CubeMemory(network.encode(cube))
+    prompts = [CubePrompt(points[:k], labels[:k]) for k in range(1, len(points) + 1)]
+    logits = [decode_clicks(network, memory, [p], ROUNDS)[0][0] for p in prompts]
+    return [F.interpolate(x[None], size=cube.shape[2:], mode="trilinear")[0, 0] > 0 for x in logits]
+
+
+def _cells(cube: Tensor) -> list[int]:
+    return [n // 2 for n in cube.shape[2:]]
+
+
+def _dice(a: Tensor, b: Tensor) -> float:
+    total = int(a.sum() + b.sum())
+    return float(2 * (a & b).sum() / total) if total else 1.0

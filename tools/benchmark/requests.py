@@ -1,0 +1,126 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Requests of clicks on a large CT as a MONAI Label server runs them: what a person waits for, transfer aside."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import SaveImaged
+
+from common.weights import load_weights
+from tools.benchmark.timing import Contestant
+from tools.train_default import BUNDLE, build_network, from_root
+
+AGAINST = "further_click"
+SHAPE, SPACING = (512, 512, 200), (0.8, 0.8, 1.5)
+# Seconds of server time that were set as the aim on two cores.
+AIMS = {"first_click": 5.0, "further_click": 0.3}
+
+
+def about(quick: bool) -> str:
+    """What is measured, in a line."""
+    return f"clicks on a CT of {' x '.join(map(str, _shape(quick)))} voxels in a .nii.gz, as MONAI Label runs them"
+
+
+def contestants(device: torch.device, quick: bool) -> list[Contestant]:
+    """The first click on a volume, each further one, and one that was answered before."""
+    folder = tempfile.TemporaryDirectory()
+    image, click = write_ct(Path(folder.name) / "ct.nii.gz", _shape(quick))
+    server = Server(Path(folder.name), device, 32 if quick else 128)
+    clicks = [click]
+    server(image, foreground=clicks)
+    places = np.random.default_rng(0)
+
+    def first() -> None:
+        # The folder lives as long as this function does.
+        server.forget()
+        server(f"{folder.name}/ct.nii.gz", foreground=[click])
+
+    def further() -> None:
+        clicks.append([int(x) for x in np.array(click) + places.integers(-5, 6, 3)])
+        check_remembered(server(image, foreground=clicks), quick)
+
+    def known() -> None:
+        check_remembered(server(image, foreground=clicks), quick)
+
+    rows = {"first_click": first, "further_click": further, "known_click": known}
+    notes = {"known_click": "all clicks were answered before"}
+    notes |= {name: f"aim on two cores: {seconds:g} s" for name, seconds in AIMS.items() if not quick}
+    return [Contestant(name, run, note=notes.get(name, "")) for name, run in rows.items()]
+
+
+def check_remembered(result: dict[str, Any], quick: bool) -> None:
+    """A volume is read once and its cube encoded once.
+
+    Raises:
+        RuntimeError: something was done again.
+    """
+    read, encoded = result["volume"]["read"], result["embeddings"]["computed"]
+    # In a tiny volume a mask may reach its cube's border: a further cube is new, and rightly encoded.
+    if read or (encoded and not quick):
+        raise RuntimeError(f"a known volume was read {read} times and {encoded} of its cubes encoded")
+
+
+class Server:
+    """The bundle's transforms and inferer called as MONAI Label's ``BundleInferTask`` calls them.
+
+    Args:
+        folder: for what the configuration would write.
+        device: of the network.
+        cube_size: voxels a side of the network's cube.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, cube_size: int) -> None:
+        config = from_root(ConfigParser.load_config_file(str(BUNDLE / "configs" / "inference.json")))
+        config |= {"bundle_root": str(BUNDLE), "output_dir": str(folder / "out"), "cube_size": cube_size}
+        self.config = config
+        self.device = device
+        self.network = build_network().to(device).eval()
+        weights = BUNDLE / "models" / "model.pt"
+        if weights.exists():
+            load_weights(self.network, weights)
+        self.forget()
+
+    def forget(self) -> None:
+        """Start with empty caches."""
+        parser = ConfigParser(self.config)
+        self.before = parser.get_parsed_content("preprocessing").transforms
+        self.inferer = parser.get_parsed_content("inferer")
+        self.inferer.progress = False
+        after = parser.get_parsed_content("postprocessing").transforms
+        self.after = [t for t in after if not isinstance(t, SaveImaged)]
+
+    def __call__(self, image: str | Path, **request: Any) -> dict[str, Any]:
+        """The JSON part of the answer."""
+        data = {"image": str(image), "device": str(self.device), **request}
+        for transform in self.before:
+            data = transform(data)
+        with torch.no_grad():
+            data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
+        for transform in self.after:
+            data = transform(data)
+        return data["result"]
+
+
+def write_ct(path: Path, shape: tuple[int, int, int]) -> tuple[Path, list[int]]:
+    """A body with an organ in it and noise, in Hounsfield units, and a voxel of the organ."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
+    body = np.broadcast_to((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, shape)
+    organ = ((x - 0.2) / 0.25) ** 2 + (y / 0.25) ** 2 + (z / 0.5) ** 2 < 1
+    voxels = np.where(organ, 140, np.where(body, 40, -1000)).astype(np.int16)
+    voxels += np.random.default_rng(0).integers(-15, 16, shape, dtype=np.int16)
+    # Stored as scanners' volumes are: the first two axes run to the left and to the back.
+    nib.save(nib.Nifti1Image(voxels, np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1])), path)
+    return path, [round(0.6 * (shape[0] - 1)), shape[1] // 2, shape[2] // 2]
+
+
+def _shape(quick: bool) -> tuple[int, int, int]:
+    return (48, 40, 32) if quick else SHAPE
