@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = markdown(runs, stated, statement(options.data_set))
     with whole_files(options.output) as side:
         write_csv(side / "report.csv", rows(runs, stated))
-        names = write_plots(side, runs, stated)
+        names = write_plots(side, runs)
         pictures = "".join(f"\n![{Path(name).stem.replace('_', ' ')}]({name})\n" for name in names)
         (side / "report.md").write_text(text + pictures)
     print(text.split("## Mean")[0] + "## Mean" + text.split("## Mean")[1].split("\n## ")[0])

@@ -13,15 +13,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tools.report.quoted import Quote
 from tools.report.runs import Run, by_name, class_values
 
 CLICKS = re.compile(r"dice@(\d+)$")
 
 
-def write_plots(folder: Path, runs: Sequence[Run], quotes: Sequence[Quote]) -> list[str]:
+def write_plots(folder: Path, runs: Sequence[Run]) -> list[str]:
     """All plots that the runs have numbers for; their names."""
-    drawn = [_dice_over_clicks(folder, runs), _boxes_by_class(folder, runs), _parameters(folder, runs, quotes)]
+    drawn = [_dice_over_clicks(folder, runs), _boxes_by_class(folder, runs), _parameters(folder, runs)]
     return [name for name in drawn if name]
 
 
@@ -79,8 +78,8 @@ def _boxes_by_class(folder: Path, runs: Sequence[Run]) -> str | None:
     return _save(figure, folder, "per_class.png")
 
 
-def _parameters(folder: Path, runs: Sequence[Run], quotes: Sequence[Quote]) -> str | None:
-    """Mean Dice against trained numbers, bars from the lowest to the highest repetition; quoted Dice as lines."""
+def _parameters(folder: Path, runs: Sequence[Run]) -> str | None:
+    """Mean Dice against trained numbers, bars from the lowest to the highest repetition."""
     metric = main_dice(runs)
     known = {n: g for n, g in by_name(runs).items() if metric and all(run.parameters for run in g)}
     if not known:
@@ -90,17 +89,7 @@ def _parameters(folder: Path, runs: Sequence[Run], quotes: Sequence[Quote]) -> s
         dice = np.array([run.report["mean"][metric] for run in group])
         bars = [[dice.mean() - dice.min()], [dice.max() - dice.mean()]]
         axes.errorbar([group[0].parameters], [dice.mean()], bars, fmt="o", capsize=3, label=name)
-    for quote in quotes:
-        if quote.metric == metric:
-            axes.axhline(quote.value, ls=":", color="grey")
-            axes.annotate(
-                f"{quote.method} (quoted)",
-                (0.99, quote.value),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                fontsize=7,
-            )
-    axes.set(xscale="log", xlabel="trained parameters", ylabel=f"mean {metric}", ylim=(0, 1))
+    axes.set(xscale="log", xlabel="trained parameters", ylabel=f"mean {metric}")
     axes.legend(fontsize=8)
     return _save(figure, folder, "parameters.png")
 
