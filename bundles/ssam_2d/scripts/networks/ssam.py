@@ -75,6 +75,7 @@ class SSAM(nn.Module):
         point_labels: Tensor | None = None,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
+        paired: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Masks of K objects in each of B images, in one call of the decoder.
 
@@ -85,9 +86,10 @@ class SSAM(nn.Module):
             point_labels: (K, P) 1 foreground, 0 background, -1 no point.
             boxes: (K, 4) x and y of the first pixel inside, then of the last one.
             masks: (K, 1, 4h, 4w) logits of the last masks.
+            paired: object i is looked for in image i alone, B = K.
 
         Returns:
-            logits (B, K, 4h, 4w) and predicted IoU (B, K).
+            logits (B, K, 4h, 4w) and predicted IoU (B, K); where paired, (K, 1, 4h, 4w) and (K, 1).
 
         Raises:
             ValueError: no prompt, or prompts for different numbers of objects.
@@ -104,14 +106,18 @@ class SSAM(nn.Module):
             sparse = torch.cat([self.text_affine(features), *([] if sparse is None else [sparse])], dim=1)
         elif sparse is None:
             sparse = embedding.new_empty(counts.pop(), 0, embedding.shape[1])
-        images, objects, dtype = len(embedding), len(sparse), embedding.dtype
+        sparse, dense = sparse.to(embedding.dtype), dense.to(embedding.dtype)
         # SAM's decoder adds the dense embedding to that of one image: so that one call takes all pairs of an image and
         # an object, the sums are given as the dense ones of an empty image.
-        pairs = (embedding[:, None] + dense.to(dtype)).expand(-1, objects, -1, -1, -1).flatten(0, 1)
-        code = self.prompt_encoder.pe_layer(tuple(grid)).to(dtype)[None]
-        tokens = sparse.to(dtype).repeat(images, 1, 1)
-        logits, iou = self.mask_decoder(torch.zeros_like(embedding[:1]), code, tokens, pairs, multimask_output=False)
-        return logits.unflatten(0, (images, objects))[:, :, 0], iou.view(images, objects)
+        if paired:
+            shape, pairs = (len(embedding), 1), embedding + dense
+        else:
+            shape = len(embedding), len(sparse)
+            pairs = (embedding[:, None] + dense).expand(-1, shape[1], -1, -1, -1).flatten(0, 1)
+            sparse = sparse.repeat(shape[0], 1, 1)
+        code = self.prompt_encoder.pe_layer(tuple(grid)).to(embedding.dtype)[None]
+        logits, iou = self.mask_decoder(torch.zeros_like(embedding[:1]), code, sparse, pairs, multimask_output=False)
+        return logits.unflatten(0, shape)[:, :, 0], iou.view(shape)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, L, H, W) of all its labels."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,14 +24,27 @@ class TextAffine(nn.Module):
         self.norm = nn.BatchNorm1d(embed_dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(K, text_dim), one row a label -> tokens (K, 1, embed_dim).
+        """(K, text_dim), one row a label -> tokens (K, 1, embed_dim), the same in training and after it.
 
-        While training the norm's statistics are those of the rows: give every label once. A single row has no
-        variance: it is normed by the running statistics.
+        Always normed by the running statistics, see :meth:`calibrate`: those of a few names, or of one, would turn
+        every token into little more than a sign, and differ from what is used afterwards.
         """
-        hidden = F.relu(self.linear(features.to(self.linear.weight.dtype)))
-        if len(hidden) > 1:
-            return self.norm(hidden)[:, None]
-        norm = self.norm
+        hidden, norm = self._hidden(features), self.norm
         normed = F.batch_norm(hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
         return normed[:, None]
+
+    @torch.no_grad()
+    def calibrate(self, features: Tensor) -> None:
+        """Sets the norm's statistics to those over all these labels and channels: once, before training.
+
+        One mean and one variance for all channels, so that two labels, or one, keep what tells them from others.
+
+        Args:
+            features: (L, text_dim).
+        """
+        hidden = self._hidden(features)
+        self.norm.running_mean.fill_(hidden.mean())
+        self.norm.running_var.fill_(hidden.var(unbiased=False))
+
+    def _hidden(self, features: Tensor) -> Tensor:
+        return F.relu(self.linear(features.to(self.linear.weight.dtype)))

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from monai.transforms import MapTransform, Randomizable
 from PIL import Image
-from torch import Tensor
 
 from ..common.clicks import deepest_point, random_inner_point
 
@@ -110,14 +109,3 @@ class SampleObjectsd(MapTransform, Randomizable):
 def _any(region: np.ndarray, rng: np.random.Generator) -> tuple[int, ...]:
     pixels = np.flatnonzero(region)
     return tuple(int(i) for i in np.unravel_index(pixels[rng.integers(len(pixels))], region.shape))
-
-
-def prompts_of(batch: Mapping[str, Tensor], number: int) -> dict[str, Tensor | None]:
-    """The prompts of one image of a batch, as SSAM.decode takes them; what its form does not use is None."""
-    form = list(FORMS)[int(batch["form"][number])]
-    points = form != "box"
-    return {
-        "points": batch["points"][number] if points else None,
-        "point_labels": batch["point_labels"][number] if points else None,
-        "boxes": batch["boxes"][number] if form != "points" else None,
-    }

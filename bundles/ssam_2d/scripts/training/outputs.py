@@ -5,14 +5,31 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoints import PARTS
-from ..common.files import whole_files
+from ..common.files import check_writable, whole_files
+from ..common.overlay import Picture, save_overlay
+from ..common.svd_affine import Adaptation
+from ..images import SAM_MEAN, SAM_STD
+from .adaptation import Tuned, label_features
+
+logger = logging.getLogger(__name__)
+THRESHOLD = 0.0
+
+
+def is_first(engine: Engine) -> bool:
+    """Whether this process is the one that writes."""
+    return engine.state.rank == 0
 
 
 class BaseWriter:
@@ -25,6 +42,7 @@ class BaseWriter:
 
     def __init__(self, path: str | Path, network: nn.Module) -> None:
         self.path, self.network = Path(path), network
+        check_writable(self.path.parent)
 
     def attach(self, engine: Engine) -> None:
         """Register for the end of each epoch."""
@@ -34,3 +52,76 @@ class BaseWriter:
         state = {k: v.detach().cpu() for k, v in self.network.state_dict().items() if k.startswith(PARTS)}
         with whole_files(self.path.parent) as side:
             torch.save(state, side / self.path.name)
+
+
+class AdapterWriter:
+    """Handler that writes, at the end of a training, its best tensors in the forms that others read.
+
+    - ``adapter.safetensors``: what was tuned, bound to its base, with the labels and their text features.
+    - ``model.pt``: the whole network with the adapter merged, a plain state dict.
+    - ``labels.json``: the names, in the order of the network's channels.
+    - ``preview.png``: some validation images with what the network finds in them, the truth as dashed lines.
+
+    Args:
+        folder: of the run.
+        adaptation: of the network.
+        best: the file that BestWeights wrote of :class:`.adaptation.Tuned`.
+        validation: items with ``image`` (3, S, S), normalised, and ``label`` (L, S, S); may be empty.
+        previews: how many of them are shown.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        adaptation: Adaptation,
+        best: str | Path,
+        validation: Sequence[Mapping[str, Any]] = (),
+        previews: int = 8,
+    ) -> None:
+        self.folder, self.adaptation, self.best = Path(folder), adaptation, Path(best)
+        self.validation, self.previews = validation, previews
+        check_writable(self.folder)
+
+    def attach(self, engine: Engine) -> None:
+        """Register for the end of the training."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if not is_first(engine):
+            return
+        network = self.adaptation.module
+        Tuned(self.adaptation).load_state_dict(torch.load(self.best, map_location="cpu", weights_only=True))
+        self.adaptation.merge()
+        labels = label_features(network)
+        with whole_files(self.folder) as side:
+            self.adaptation.take(labels).save(side / "adapter.safetensors")
+            torch.save({k: v.detach().cpu() for k, v in network.state_dict().items()}, side / "model.pt")
+            (side / "labels.json").write_text(json.dumps(list(labels), indent=1, ensure_ascii=False) + "\n")
+            if len(self.validation) and self.previews:
+                self._draw(side / "preview.png", network)
+        self.adaptation.unmerge()
+        logger.info("%d trained numbers in %s", self.adaptation.count(), self.folder / "adapter.safetensors")
+
+    @torch.no_grad()
+    def _draw(self, path: Path, network: nn.Module) -> None:
+        network.eval()
+        device = next(network.parameters()).device
+        shown = np.linspace(0, len(self.validation) - 1, min(self.previews, len(self.validation))).round().astype(int)
+        pictures = []
+        for item in (self.validation[int(i)] for i in shown):
+            logits = network(torch.as_tensor(item["image"])[None].to(device))[0].cpu()
+            found, truth = index_map(logits), index_map(item["label"].float() - 0.5)
+            pictures.append(Picture(as_picture(item["image"]), found.numpy(), truth=truth.numpy()))
+        save_overlay(path, pictures, dict(enumerate(network.labels, start=1)))
+
+
+def index_map(logits: Tensor) -> Tensor:
+    """(L, H, W) -> (H, W): the label of the highest logit where that is above zero, 1 for the first; else 0."""
+    highest, label = logits.max(0)
+    return torch.where(highest > THRESHOLD, label + 1, 0)
+
+
+def as_picture(image: Tensor) -> np.ndarray:
+    """(3, H, W) in SAM's normalisation -> (H, W, 3) of 0 to 255."""
+    values = torch.as_tensor(image).permute(1, 2, 0).cpu() * torch.tensor(SAM_STD) + torch.tensor(SAM_MEAN)
+    return values.clamp(0, 255).numpy()

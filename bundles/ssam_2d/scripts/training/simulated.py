@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..common.clicks import error_click
-from .objects import prompts_of
+from .objects import FORMS
 
 LARGEST_LOGIT = 10.0
+# What a form of prompts leaves out.
+UNUSED = {"points": ("boxes",), "box": ("points", "point_labels"), "both": ()}
 
 
 class Answers(NamedTuple):
@@ -53,20 +55,21 @@ class PromptInferer(Inferer):
         self.rounds, self.how = rounds, how
 
     def __call__(self, inputs: Tensor, network: nn.Module, batch: Mapping[str, Tensor]) -> Answers:
-        """Image (B, 3, H, W) and a batch of SampleObjectsd."""
-        embeddings = network.encode(inputs).split(1)
-        answers = [self._one(network, batch, i, embedding) for i, embedding in enumerate(embeddings)]
-        return Answers(*(torch.stack(parts, dim=1) for parts in zip(*answers, strict=True)))
-
-    def _one(self, network: nn.Module, batch: Mapping[str, Tensor], i: int, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (R, K, h, w) and estimates (R, K) of one image."""
-        prompts, said = prompts_of(batch, i), []
+        """Image (B, 3, H, W) and a batch of SampleObjectsd; all objects are prompted in one way."""
+        images, count = batch["label"].shape[:2]
+        target = batch["label"].flatten(0, 1)
+        prompts = {key: batch[key].flatten(0, 1) for key in ("points", "point_labels", "boxes")}
+        # Any image's draw may stand for the batch's.
+        form = list(FORMS)[int(batch["form"][0])]
+        prompts |= {key: None for key in UNUSED[form]}
+        embedding = network.encode(inputs).repeat_interleave(count, dim=0)
+        said = []
         for number in range(self.rounds):
-            logits, iou = network.decode(embedding, **prompts)
-            said.append((logits[0], iou[0]))
+            logits, iou = network.decode(embedding, **prompts, paired=True)
+            said.append((logits.view(images, count, *logits.shape[2:]), iou.view(images, count)))
             if number + 1 < self.rounds:
-                prompts = self._corrected(prompts, batch["label"][i], logits[0].detach())
-        return tuple(torch.stack(part) for part in zip(*said, strict=True))
+                prompts = self._corrected(prompts, target, logits[:, 0].detach())
+        return Answers(*(torch.stack(part) for part in zip(*said, strict=True)))
 
     def _corrected(self, prompts: Mapping[str, Tensor | None], target: Tensor, logits: Tensor) -> dict[str, Tensor]:
         """The prompts with one click more for each object, and with the last mask."""

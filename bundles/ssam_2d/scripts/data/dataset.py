@@ -1,0 +1,40 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Labelled images in memory, all of them checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from monai.data import CacheDataset, Dataset
+
+from .items import checked_items
+from .masks import Table
+
+
+def labelled_dataset(
+    data: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    transform: Callable[[Any], Any],
+    table: Table | None = None,
+    cache_num: int = 500,
+    progress: bool = True,
+) -> Dataset:
+    """The items through a transform without chance, the first of them kept in memory.
+
+    Args:
+        data: see :func:`.items.labelled_items`.
+        labels, table, progress: see :func:`.items.checked_items`.
+        transform: what is kept.
+        cache_num: how many images are kept; the others are read each time.
+
+    Raises:
+        ValueError: every image or mask that cannot be used, before anything is computed.
+    """
+    items = checked_items(data, labels, table, progress)
+    if not items or not cache_num:
+        return Dataset(items, transform)
+    # Another process for each worker would have a cache of its own: one fills it.
+    return CacheDataset(items, transform, cache_num=cache_num, num_workers=1, progress=progress and len(items) >= 20)

@@ -1,0 +1,150 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Which images train, which validate, what their labels are called, and whether they can be used at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..common.data_list import read_data_list
+from ..images import LoadImage2Dd
+from .folder import read_folder
+from .masks import LoadMasksd, Table, names_in
+
+SHOWN = 20
+VALIDATION = "validation"
+
+
+def labelled_items(
+    section: str = "training",
+    data_list_file_path: str | Path | None = None,
+    dataset_dir: str | Path | None = None,
+    validation_share: float = 0.2,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """The items of one section of a data list, or of a folder.
+
+    A folder, and a list without a section ``validation``, is split by the seed; ``all`` gives everything.
+
+    Args:
+        section: of the list; for what is split ``training``, ``validation`` or ``all``.
+        data_list_file_path: see :func:`..common.data_list.read_data_list`.
+        dataset_dir: where the list's paths start; without a list, see :func:`.folder.read_folder`.
+        validation_share: of the images, where they are split. Fewer than three images all train.
+        seed: of the split.
+
+    Raises:
+        ValueError: neither a list nor a folder, or what reading them finds wrong.
+    """
+    if data_list_file_path is not None:
+        there = _sections(data_list_file_path)
+        as_listed = section in there and (section != "training" or VALIDATION in there)
+        if as_listed or section not in ("training", VALIDATION, "all"):
+            return read_data_list(data_list_file_path, dataset_dir, section)
+        everything = read_data_list(data_list_file_path, dataset_dir, "training")
+    elif dataset_dir is not None:
+        everything = read_folder(dataset_dir)
+    else:
+        raise ValueError(
+            "no data: give --data_list_file_path LIST.json, or --dataset_dir DIR with images/, masks/ and labels.json"
+        )
+    if section == "all":
+        return everything
+    training, validation = split(everything, validation_share, seed)
+    return {"training": training, VALIDATION: validation}[section]
+
+
+def _sections(path: str | Path) -> list[str]:
+    """The names of the lists in a file that can be read; what is wrong with another is read_data_list's to say."""
+    try:
+        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ["training"]
+    return [k for k, v in content.items() if isinstance(v, list)] if isinstance(content, dict) else []
+
+
+def split(items: Sequence[Any], share: float, seed: int) -> tuple[list[Any], list[Any]]:
+    """Those that train and those that validate, each in the order given; the same for the same seed.
+
+    Raises:
+        ValueError: a share below 0 or not below 1.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"validation_share {share}: expected 0 or more and less than 1")
+    count = round(share * len(items)) if len(items) >= 3 else 0
+    if share and len(items) >= 3:
+        count = max(1, count)
+    held = set(np.random.default_rng(seed).permutation(len(items))[:count].tolist())
+    training = [item for i, item in enumerate(items) if i not in held]
+    return training, [item for i, item in enumerate(items) if i in held]
+
+
+def label_list(
+    items: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None, table: Table | None = None
+) -> list[str]:
+    """The names of all labels in the items' tables, in order of first mention; or those wanted, which must be there.
+
+    Args:
+        items: see :func:`labelled_items`; those without a table take ``table``.
+        wanted: a part of the names.
+        table: see :class:`.masks.LoadMasksd`.
+
+    Raises:
+        ValueError: no names at all, or a wanted name that the data does not have.
+    """
+    tables = [(item.get("label_names") or table or {}, item["label"]) for item in items]
+    names = list(dict.fromkeys(name for known, label in tables for name in names_in(known, label)))
+    if not names:
+        raise ValueError(
+            'no label has a name; expected "labels": {"1": "gland"} in the data list, label_names in its items, or '
+            "labels.json in the folder"
+        )
+    for name in wanted or ():
+        if name not in names:
+            near = get_close_matches(name, names, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise ValueError(f"unknown label {name!r}; the data has {', '.join(names)}{hint}")
+    return list(wanted) if wanted else names
+
+
+def checked_items(
+    items: Sequence[Mapping[str, Any]], labels: Sequence[str], table: Table | None = None, progress: bool = True
+) -> list[dict[str, Any]]:
+    """The items, once every image and mask has been read as training reads them.
+
+    Args:
+        items: see :func:`labelled_items`.
+        labels: the names of interest.
+        table: see :class:`.masks.LoadMasksd`.
+        progress: show a bar.
+
+    Raises:
+        ValueError: every problem in one message: unreadable, of another size, unknown label, colours not in the map;
+            or no pixel of any label in any image.
+    """
+    load_image, load_masks = LoadImage2Dd("image"), LoadMasksd("label", labels, table)
+    problems, present = [], set()
+    for item in tqdm(items, desc="checking", unit="image", disable=not progress or len(items) < 20, leave=False):
+        try:
+            masks = load_masks(load_image(dict(item)))["label"]
+        except ValueError as problem:
+            problems.append(str(problem))
+        else:
+            present |= {name for name, mask in zip(labels, masks, strict=True) if bool(mask.any())}
+    if problems:
+        more = [f"and {len(problems) - SHOWN} more"] if problems[SHOWN:] else []
+        listed = "\n  ".join([*problems[:SHOWN], *more])
+        raise ValueError(f"{len(problems)} of {len(items)} images cannot be used:\n  {listed}")
+    if items and not present:
+        raise ValueError(
+            f"none of {', '.join(labels)} has a pixel in any of the {len(items)} masks; expected masks of these labels"
+        )
+    return [dict(item) for item in items]

@@ -1,0 +1,149 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Masks of every kind as one binary mask a label: index masks, colours, black and white, one file a label."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from ..image_files import read_pixels
+
+# {value: name} of an index mask or {name: (r, g, b)} of a coloured one; empty where each label has its own file.
+Table = Mapping[int, str] | Mapping[str, Sequence[int]]
+SHOWN = 6
+
+
+def names_in(table: Table, label: str | Mapping[str, str]) -> list[str]:
+    """The names of a mask's labels, in order."""
+    if isinstance(label, Mapping):
+        return list(label)
+    return [key if isinstance(key, str) else table[key] for key in table]
+
+
+def read_masks(label: str | Mapping[str, str], table: Table) -> dict[str, np.ndarray]:
+    """The masks (H, W), bool, of every name that the mask could hold, whether it does or not.
+
+    Args:
+        label: the file of a mask, or ``{name: file}`` of binary ones.
+        table: what its values or colours mean. An index mask without a table has labels called ``label 1`` and so on.
+            A mask of 0 and 255 is binary where the table names one label.
+
+    Raises:
+        ValueError: a file that cannot be read; values or colours that the table does not have.
+    """
+    if isinstance(label, Mapping):
+        return {name: _binary(file) for name, file in label.items()}
+    values = read_pixels(label).values
+    if table and all(isinstance(key, str) for key in table):
+        return _from_colours(values, table, label)
+    return _from_values(_one_channel(values, label), table, label)
+
+
+def _binary(file: str) -> np.ndarray:
+    values = _one_channel(read_pixels(file).values, file)
+    found = np.unique(values)
+    if len(found) > 2 or (len(found) == 2 and found[0] != 0):
+        raise ValueError(
+            f"{file}: the values {_shown(found)}; expected a binary mask, 0 and one other value: it is one label's own"
+        )
+    return values != 0
+
+
+def _one_channel(values: np.ndarray, file: str) -> np.ndarray:
+    """(H, W, C) -> (H, W), where all channels are alike."""
+    if not (values == values[..., :1]).all():
+        raise ValueError(
+            f'{file}: a mask in colours, but the labels are given by values; expected labels such as {{"polyp": '
+            "[200, 0, 200]}, with the colour of each"
+        )
+    if not np.array_equal(values[..., 0], values[..., 0].round()):
+        raise ValueError(f"{file}: values that are no whole numbers; expected a mask of label values")
+    return values[..., 0].astype(np.int64)
+
+
+def _from_values(values: np.ndarray, table: Mapping[int, str], file: str) -> dict[str, np.ndarray]:
+    found = [int(v) for v in np.unique(values) if v]
+    if not table:
+        table = {value: f"label {value}" for value in found}
+    elif len(table) == 1 and found == [255]:
+        table = {255: next(iter(table.values()))}
+    unknown = [v for v in found if v not in table]
+    if unknown:
+        named = ", ".join(f"{value} {name}" for value, name in table.items())
+        raise ValueError(
+            f"{file}: unknown label {_shown(unknown)}; expected 0 for background and {named}: name the others in the "
+            "labels too, or take them out of the mask"
+        )
+    return {name: values == value for value, name in table.items()}
+
+
+def _from_colours(values: np.ndarray, table: Mapping[str, Sequence[int]], file: str) -> dict[str, np.ndarray]:
+    values = np.broadcast_to(values, (*values.shape[:2], 3))
+    masks = {name: (values == np.asarray(colour)).all(-1) for name, colour in table.items()}
+    rest = values.any(-1) & ~np.any(list(masks.values()), axis=0)
+    if rest.any():
+        colours, counts = np.unique(values[rest].reshape(-1, 3), axis=0, return_counts=True)
+        most = [colours[i].tolist() for i in np.argsort(-counts)[:SHOWN]]
+        more = f" and {len(colours) - SHOWN} more" if len(colours) > SHOWN else ""
+        raise ValueError(
+            f"{file}: {int(rest.sum())} pixels of colours that are not in the map: {most}{more}; expected black for "
+            f"background and {', '.join(f'{list(c)} {n}' for n, c in table.items())}. Many colours mean that the mask "
+            "was saved as JPEG or smoothed: save it as PNG"
+        )
+    return {name: mask for name, mask in masks.items() if any(table[name])}
+
+
+def _shown(values: Sequence[int] | np.ndarray) -> str:
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    return ", ".join(str(int(v)) for v in values[:SHOWN]) + more
+
+
+class LoadMasksd(MapTransform):
+    """A mask's file, or ``{name: file}``, -> (L, H, W) uint8, one binary channel for each label.
+
+    What the values mean is read from the item's ``label_names``; an item without takes ``table``.
+
+    Args:
+        keys: of the masks.
+        labels: the names, in the order of the channels; those that a mask does not know are empty.
+        table: for items that say nothing.
+        image_key: of the loaded image, whose size the mask has to have.
+
+    Raises:
+        ValueError: see :func:`read_masks`; a mask of another size than the image.
+    """
+
+    def __init__(
+        self, keys: str = "label", labels: Sequence[str] = (), table: Table | None = None, image_key: str = "image"
+    ) -> None:
+        super().__init__(keys)
+        self.labels, self.table, self.image_key = list(labels), dict(table or {}), image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """See the class."""
+        read = dict(data)
+        size = tuple(read[self.image_key].shape[1:])
+        for key in self.key_iterator(read):
+            masks = read_masks(read[key], read.get("label_names") or self.table)
+            for mask in masks.values():
+                if mask.shape != size:
+                    height, width = mask.shape
+                    raise ValueError(
+                        f"{read[key]}: a mask of {width} x {height} pixels, the image {_name(read[self.image_key])} "
+                        f"has {size[1]} x {size[0]}; expected the same size"
+                    )
+            channels = [masks[name] if name in masks else np.zeros(size, bool) for name in self.labels]
+            stacked = torch.from_numpy(np.stack(channels).astype(np.uint8)) if channels else torch.zeros(0, *size)
+            read[key] = MetaTensor(stacked)
+        return read
+
+
+def _name(image: Any) -> str:
+    return str(getattr(image, "meta", {}).get("filename_or_obj", ""))
