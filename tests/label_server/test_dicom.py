@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blocks import dice, post
-from conftest import free_port, with_threshold_network
+from servers import free_port, with_threshold_network
 
 BLOCK = (slice(12, 24), slice(18, 30), slice(5, 11))
 CLICK = [17, 23, 8]

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import psutil
 from blocks import dice, seen, write_blocks
+from servers import with_little_memory
 
 
 def test_eight_clients_on_eight_volumes_get_each_their_own_masks(known):
@@ -38,15 +38,22 @@ def test_eight_clients_on_eight_volumes_get_each_their_own_masks(known):
     assert min(min(overlaps) for overlaps in found.values()) > 0.9
 
 
-def test_five_hundred_clicks_leave_memory_and_the_temporary_folder_flat(known):
+def test_five_hundred_clicks_leave_memory_and_the_temporary_folder_flat(start, tmp_path):
+    with start(tmp_path, change=with_little_memory) as server:
+        click_often(server)
+
+
+def click_often(server) -> None:
+    import psutil
+
     names = [f"many_{k}" for k in range(4)]
     block = (slice(8, 40), slice(8, 32), slice(8, 28))
     for name in names:
-        write_blocks(known.studies / f"{name}.nii.gz", np.eye(4), [block])
-    seen(known, *names)
+        write_blocks(server.studies / f"{name}.nii.gz", np.eye(4), [block])
+    seen(server, *names)
     rng = np.random.default_rng(0)
-    process = psutil.Process(known.process.pid)
-    client = known.client("many")
+    process = psutil.Process(server.process.pid)
+    client = server.client("many")
 
     def click(count: int) -> None:
         for k in range(count):
@@ -61,5 +68,5 @@ def test_five_hundred_clicks_leave_memory_and_the_temporary_folder_flat(known):
     click(350)
     grown = (process.memory_info().rss - before) / 2**20
     assert grown < 100, f"{grown:.0f} MiB more after 350 further clicks"
-    left = [p for p in (known.folder / "temporary").iterdir() if p.suffix in {".nrrd", ".gz"}]
+    left = [p for p in (server.folder / "temporary").iterdir() if p.suffix in {".nrrd", ".gz"}]
     assert not left

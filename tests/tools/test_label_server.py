@@ -1,0 +1,102 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The server's folder and command line, as far as they need no MONAI Label."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.label_server import __main__ as command
+from tools.label_server import app_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def served(tmp_path):
+    target = tmp_path / "app" / "model" / "fastsam3d_deepgrow"
+    assert app_folder.copy_bundle(ROOT / "bundles" / "fastsam3d", target)
+    return target
+
+
+def test_a_served_bundle_is_a_copy_without_links(served):
+    assert (served / "scripts" / "common" / "geometry.py").is_file()
+    assert not [p for p in served.rglob("*") if p.is_symlink()]
+    assert all((served / name).is_file() for name in app_folder.NEEDED)
+    assert not list(served.rglob("__pycache__"))
+
+
+def test_a_further_call_brings_new_code_and_keeps_what_was_trained(served):
+    bundle = ROOT / "bundles" / "fastsam3d"
+    (served / "scripts" / "old.py").write_text("gone = True")
+    (served / "models" / "model.pt").write_bytes(b"changed, but not by a training")
+    assert app_folder.copy_bundle(bundle, served)
+    assert not (served / "scripts" / "old.py").exists()
+    assert (served / "models" / "model.pt").read_bytes() == (bundle / "models" / "model.pt").read_bytes()
+    # As a training leaves it: its weights, and the earlier ones beside them.
+    (served / "models" / "model.pt").rename(served / "models" / "model_20260101_120000.pt")
+    (served / "models" / "model.pt").write_bytes(b"trained")
+    assert not app_folder.copy_bundle(bundle, served)
+    assert (served / "models" / "model.pt").read_bytes() == b"trained"
+    assert (served / "models" / "model_20260101_120000.pt").exists()
+
+
+def test_labels_are_what_viewers_make_segments_of(served):
+    path = served / "configs" / "metadata.json"
+    app_folder.name_labels(path, ["liver", "spleen"])
+    given = json.loads(path.read_text())["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert given == {"0": "background", "1": "liver", "2": "spleen"}
+
+
+def test_a_bundle_that_is_not_complete_is_left_out_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(app_folder, "copy_stock_app", lambda app: None)
+    monkeypatch.setattr(app_folder, "ROOT", tmp_path)
+    (tmp_path / "bundles" / "fastsam3d" / "configs").mkdir(parents=True)
+    with pytest.raises(ValueError, match="fastsam3d is left out: bundles/fastsam3d has no configs/inference.json, no"):
+        app_folder.make_app(tmp_path / "app", ["fastsam3d"])
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        (["/nowhere/studies"], "no such folder; expected a folder of images"),
+        ([".", "--bundles", "vista3d"], "expected some of fastsam3d, ssam_2d"),
+        ([".", "--port", "99999"], "Give another --port"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(given, sentence, capsys):
+    assert command.main(given) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_named(capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        assert command.main([".", "--port", port]) == 1
+    assert f"127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_help_and_no_arguments_need_no_environment(tmp_path):
+    script = str(ROOT / "tools" / "monailabel.sh")
+    environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
+    helped = subprocess.run(["bash", script, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert helped.returncode == 0
+    assert "--labels" in helped.stdout
+    alone = subprocess.run(["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert alone.returncode == 2
+    assert "bash tools/monailabel.sh STUDIES" in alone.stdout
+
+
+def test_the_stand_in_for_torchvision_imports_and_says_what_is_missing():
+    code = "from torchvision.utils import make_grid, save_image; save_image(None, 'a.png')"
+    environment = {"PYTHONPATH": str(app_folder.OURS / "stand_in")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "ImportError: torchvision cannot be imported here" in done.stderr
