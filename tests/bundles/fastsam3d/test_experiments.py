@@ -1,0 +1,163 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Every overlay of configs/experiments runs a few steps on miniature data that tools.prepare_data made ready.
+
+What an overlay sets stays as it is, but for sizes: networks a hundred times narrower, cubes of 16 voxels.
+"""
+
+import json
+
+import pytest
+from data_set_trees import TREES
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from tools.prepare_data.run import prepare
+
+SMALL = {"cube_size": 16, "progress": False, "device": "cpu", "seed": 0}
+STEPS = {"max_epochs": 1, "draws": 2, "val_draws": 1, "batch_size": 1, "num_workers": 0}
+CLICKS = {"clicking#steps": 2, "clicking#promptless": 1, "val_clicks": 1}
+DATA = {"amos22": "official", "totalsegmentator": "official", "brats": "seed"}
+
+
+def small(part, encoder):
+    """Overrides that make a network of the paper's form tiny: 4^3 tokens of 24 channels."""
+    size, out, heads = {"teacher": ("img_size", "out_chans", 2), "student": ("image_size", "out_channels", 6)}[encoder]
+    return {
+        f"{part}#image_encoder#{size}": 16,
+        f"{part}#image_encoder#patch_size": 4,
+        f"{part}#image_encoder#embed_dim": 24,
+        f"{part}#image_encoder#{out}": 24,
+        f"{part}#image_encoder#{'num_heads' if encoder == 'teacher' else 'heads'}": heads,
+        f"{part}#prompt_encoder#embed_dim": 24,
+        f"{part}#mask_decoder#embed_dim": 24,
+        f"{part}#mask_decoder#heads": 4,
+        f"{part}#mask_decoder#mlp_dim": 32,
+    }
+
+
+# Windows of 14 would be padded to 40 times as many tokens as there are.
+TEACHER = small("teacher_def", "teacher") | {"teacher_def#image_encoder#window_size": 2}
+STUDENT = small("network_def", "student")
+
+
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory):
+    """The data list of each data set."""
+    root = tmp_path_factory.mktemp("data")
+    for name, split in DATA.items():
+        (root / name).mkdir()
+        TREES[name](root / name)
+        prepare(name, root / name, root / f"{name}_prepared", split_by=split, progress=False)
+    return {name: root / f"{name}_prepared" / "data_list.json" for name in DATA}
+
+
+@pytest.fixture
+def run(fastsam3d_path, tmp_path, lists):
+    """Runs a configuration with overlays: ``run("train", ["student", "amos22"], "amos22", ...) -> output folder``."""
+
+    def run_config(stage, overlays, data, **overrides):
+        configs = fastsam3d_path / "configs"
+        files = [configs / f"{stage}.json", *(configs / "experiments" / f"{name}.json" for name in overlays)]
+        output = tmp_path / f"{stage}_{'_'.join(overlays)}"
+        settings = {
+            "bundle_root": str(fastsam3d_path),
+            "data_list_file_path": str(lists[data]),
+            "dataset_dir": str(lists[data].parent),
+            "output_dir": str(output),
+            **SMALL,
+            **overrides,
+        }
+        workflow = ConfigWorkflow([str(f) for f in files], logging_file=False, workflow_type=None, **settings)
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+        return output
+
+    return run_config
+
+
+def overlay(path):
+    return ConfigParser.load_config_file(str(path))
+
+
+def test_the_papers_three_stages_and_their_evaluation(run, lists):
+    teacher = run("train_teacher", ["teacher", "amos22"], "amos22", ckpt_path=None, **STEPS, **CLICKS, **TEACHER)
+    distilled = run(
+        "distill",
+        ["teacher", "student", "amos22"],
+        "amos22",
+        teacher_path=str(teacher / "model.pt"),
+        **STEPS,
+        **TEACHER,
+        **STUDENT,
+    )
+    tuned = run(
+        "train",
+        ["student", "decoder", "amos22"],
+        "amos22",
+        ckpt_path=str(distilled / "model.pt"),
+        **STEPS,
+        **CLICKS,
+        **STUDENT,
+    )
+    scored = run(
+        "evaluate",
+        ["student", "amos22"],
+        "amos22",
+        ckpt_path=str(tuned / "model.pt"),
+        clicks=[1, 3],
+        previews=1,
+        amp=False,
+        **STUDENT,
+    )
+    report = json.loads((scored / "metrics.json").read_text())
+    assert {"dice@1", "nsd@3", "hd95@3"} <= report["mean"].keys()
+    assert {"spleen", "liver", "prostate or uterus"} == report["per_class"].keys()
+    assert {"mean", "median", "min", "max"} == report["per_class"]["liver"]["dice@3"].keys()
+
+
+@pytest.mark.parametrize("data", ["totalsegmentator", "brats"])
+def test_the_other_data_sets(run, data):
+    output = run("train", ["student", "decoder", data], data, ckpt_path=None, **STEPS, **CLICKS, **STUDENT)
+    assert (output / "model.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    "ablation", ["ffn_blocks_0", "ffn_blocks_1", "ffn_blocks_4", "dense_attention", "published_decoder"]
+)
+def test_ablations_on_the_second_stage(run, ablation):
+    output = run("train", ["student", ablation, "brats"], "brats", ckpt_path=None, **STEPS, **CLICKS, **STUDENT)
+    assert (output / "model.pt").is_file()
+
+
+def test_the_published_distillation(run):
+    teacher = run("train_teacher", ["teacher", "brats"], "brats", ckpt_path=None, **STEPS, **CLICKS, **TEACHER)
+    overlays = ["teacher", "student", "published_distillation", "brats"]
+    weights = str(teacher / "model.pt")
+    output = run("distill", overlays, "brats", teacher_path=weights, **STEPS, **TEACHER, **STUDENT)
+    assert (output / "model.pt").is_file()
+
+
+def test_every_overlay_says_what_it_is_and_is_run_here(fastsam3d_path):
+    folder = fastsam3d_path / "configs" / "experiments"
+    with open(__file__) as file:
+        tests = file.read()
+    for path in folder.glob("*.json"):
+        assert len(overlay(path)["experiment"]) > 40
+        assert f'"{path.stem}"' in tests
+
+
+def test_overlays_hold_what_the_papers_state(fastsam3d_path):
+    folder = fastsam3d_path / "configs" / "experiments"
+    student = overlay(folder / "student.json")["network_def"]["image_encoder"]
+    assert (student["depth"], student["embed_dim"], student["heads"], student["ffn_blocks"]) == (6, 768, 6, 2)
+    assert student["patterns"] == [[4, 1], [8, 2], [16, 4]]
+    teacher = overlay(folder / "teacher.json")["teacher_def"]["image_encoder"]
+    assert (teacher["depth"], teacher["embed_dim"], teacher["num_heads"], teacher["patch_size"]) == (12, 768, 12, 16)
+    for data in DATA:
+        content = overlay(folder / f"{data}.json")
+        assert (content["cube_size"], content["spacing"]) == (128, 1.5)
+    distill = overlay(folder.parent / "distill.json") | overlay(folder / "published_distillation.json")
+    assert (distill["learning_rate"], distill["max_epochs"], distill["accumulation"]) == (8e-4, 84, 10)
+    assert distill["optimizer"]["weight_decay"] == 0.1
