@@ -122,7 +122,7 @@ def _case(network: nn.Module, volume: Volume, mask: Tensor, name: str, size: int
     values, inside = resample(volume.image, volume.grid, cube)
     truth = (resample(mask, volume.grid, cube, mode="nearest")[0][0] > 0.5) & inside
     values = normalise(values, inside, volume.bounds)[None].to(device)
-    points, labels = torch.tensor([cube.to_voxels(center)]).float(), torch.ones(1, dtype=torch.long)
+    points, labels = torch.from_numpy(cube.to_voxels(center)[None]).float(), torch.ones(1, dtype=torch.long)
     first = answers(network, values, points.to(device), labels.to(device))[0]
     click = error_click(first.cpu().numpy(), truth.numpy())
     if click:

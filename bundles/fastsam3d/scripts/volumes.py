@@ -9,8 +9,10 @@ import json
 import logging
 import warnings
 from collections.abc import Hashable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ FORMATS = "a NIfTI, NRRD or MetaImage file, or the folder of one DICOM series"
 KEPT_META = ("affine", "original_affine", "spatial_shape", "space", "filename_or_obj", "original_channel_dim")
 # Files that name others for their voxels.
 DETACHED = (".mhd", ".nhdr")
+# Warnings are caught for all threads at once: with two folders being read one would be blamed for the other's.
+_ONE_FOLDER = Lock()
 
 
 class LoadVolumed(LoadImaged):
@@ -93,10 +97,14 @@ def read_volume(path: str, loader: Any) -> MetaTensor:
     Raises:
         ValueError: nothing there, several DICOM series, or unreadable.
     """
-    _existing(path)
+    place = _existing(path)
+    caught = []
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with ExitStack() as stack:
+            if place.is_dir():
+                stack.enter_context(_ONE_FOLDER)
+                caught = stack.enter_context(warnings.catch_warnings(record=True))
+                warnings.simplefilter("always")
             loaded = loader(path)
     except Exception as error:
         cause = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

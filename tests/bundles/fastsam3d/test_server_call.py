@@ -6,37 +6,12 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from monai.bundle import ConfigParser
-from monai.transforms import SaveImaged
 
 GRIDS = {
     "RAS": np.diag([1.0, 1.0, 1.0, 1.0]),
     "LPS": np.diag([-1.0, -1.0, 1.0, 1.0]),
     "thick slices": np.diag([-0.8, 0.8, 3.0, 1.0]),
 }
-
-
-@pytest.fixture
-def serve(fastsam3d_path, threshold_network, tmp_path):
-    """``serve(image, **request) -> (mask as the server would write it, data)``; one server, many requests."""
-    parser = ConfigParser()
-    parser.read_config(str(fastsam3d_path / "configs" / "inference.json"))
-    parser.update({"bundle_root": str(fastsam3d_path), "cube_size": 32, "output_dir": str(tmp_path / "unused")})
-    inferer = parser.get_parsed_content("inferer")
-    inferer.progress = False
-
-    def call(image, **request):
-        data = {"model": "fastsam3d", "device": "cpu", "result_extension": ".nrrd", **request, "image": str(image)}
-        for transform in parser.get_parsed_content("preprocessing").transforms:
-            data = transform(data)
-        outputs = inferer(data["image"][None].to("cpu"), threshold_network)
-        data["pred"] = outputs[0]
-        for transform in parser.get_parsed_content("postprocessing").transforms:
-            if not isinstance(transform, SaveImaged):
-                data = transform(data)
-        return data
-
-    return call
 
 
 @pytest.fixture(params=GRIDS.values(), ids=GRIDS.keys())

@@ -109,16 +109,13 @@ def decode_clicks(
         prompts: one for each object.
         rounds: how often each step asks the decoder, see ``FastSAM3D.decode``.
     """
-    answers = [(p.mask, 0.0) for p in prompts]
-    for step in range(max(p.steps for p in prompts)):
+    starts, answers = zip(*(_last_known(memory, p) for p in prompts), strict=True)
+    answers = list(answers)
+    for step in range(min(starts), max(p.steps for p in prompts)):
         groups = defaultdict(list)
         for i, prompt in enumerate(prompts):
-            if step < prompt.steps:
-                known = memory.recall(prompt.key(step))
-                if known is None:
-                    groups[prompt.shown(step), prompt.box is not None, answers[i][0] is not None].append(i)
-                else:
-                    answers[i] = known
+            if starts[i] <= step < prompt.steps:
+                groups[prompt.shown(step), prompt.box is not None, answers[i][0] is not None].append(i)
         for (shown, boxed, masked), members in groups.items():
             points = torch.stack([prompts[i].points[:shown] for i in members])
             labels = torch.stack([prompts[i].labels[:shown] for i in members])
@@ -131,3 +128,13 @@ def decode_clicks(
                 answers[i] = logits[row].float(), float(iou[row, 0])
                 memory.keep(prompts[i].key(step), answers[i])
     return answers
+
+
+def _last_known(memory: CubeMemory, prompt: CubePrompt) -> tuple[int, tuple[Tensor | None, float]]:
+    """The first step that is left to be decoded, and the answer of the one before."""
+    # From the newest on: of a hundred clicks the memory may hold the last ones alone.
+    for step in reversed(range(prompt.steps)):
+        known = memory.recall(prompt.key(step))
+        if known is not None:
+            return step + 1, known
+    return 0, (prompt.mask, 0.0)
