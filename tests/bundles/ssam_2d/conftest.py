@@ -4,6 +4,7 @@
 """The bundle run in-process, with a network whose answers are known or with random weights."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,5 +89,25 @@ def run_ssam(ssam_path, tmp_path, colour_network):
         workflow.run()
         workflow.finalize()
         return Path(settings["output_dir"])
+
+    return run
+
+
+@pytest.fixture
+def refused(run_ssam, tmp_path):
+    """``refused(message, image=..., ...)``: the run ends with a ValueError that says so, and writes nothing."""
+
+    def run(message: str, **overrides: Any) -> str:
+        folder = tmp_path / "refused"
+        with pytest.raises((ValueError, RuntimeError)) as caught:
+            run_ssam(**{"output_dir": str(folder), **overrides})
+        error = caught.value
+        # The configuration's parser wraps what its expressions raise.
+        while not isinstance(error, ValueError) and error.__cause__ is not None:
+            error = error.__cause__
+        assert isinstance(error, ValueError), f"{type(error).__name__}: {error}"
+        assert re.search(message, str(error), re.DOTALL), str(error)
+        assert not folder.is_dir() or not list(folder.rglob("*"))
+        return str(error)
 
     return run

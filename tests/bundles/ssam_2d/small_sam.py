@@ -41,8 +41,10 @@ def small_sam(
         TEXT,
     )
     for name, parameter in network.named_parameters():
-        if "pos" in name or name == "label_features":
+        if "pos" in name:
             nn.init.normal_(parameter)
+    # Last, so that the number of labels changes nothing else.
+    nn.init.normal_(network.label_features)
     return network.eval()
 
 
