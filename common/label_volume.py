@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -37,7 +38,9 @@ def save_label_volume(path: str | Path, labels: np.ndarray, affine: np.ndarray, 
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0
         header["descrip"] = b""
-        mask = nib.Nifti1Image(labels.reshape(original.shape[:3]), None, header)
+        # The shape as it is stored, unless the image has further axes of several colours or times.
+        shape = original.shape if math.prod(original.shape) == labels.size else original.shape[:3]
+        mask = nib.Nifti1Image(labels.reshape(shape), None, header)
     else:
         mask = nib.Nifti1Image(labels, np.asarray(affine, dtype=np.float64))
         mask.set_qform(mask.affine, code="scanner")

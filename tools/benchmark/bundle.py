@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, prepare_for_inference, weights_key
+from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, prepare_for_inference
+from common.weights import weights_key
 from tools.benchmark.timing import Contestant
 from tools.train_default import build_network
 

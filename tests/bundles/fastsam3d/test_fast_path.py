@@ -14,11 +14,12 @@ from torch import nn
 
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.inference.fast_layers import Int8Linear, PackedLinear, PatchProduct, can_pack
-from bundles.fastsam3d.scripts.inference.fast_path import FastPath, choose_precision, prepare_for_inference, weights_key
+from bundles.fastsam3d.scripts.inference.fast_path import FastPath, choose_precision, prepare_for_inference
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D, SplitCells, from_cells, to_cells
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
+from common.weights import weights_key
 from tools.train_default import build_network
 
 ROOT = Path(__file__).resolve().parents[3]

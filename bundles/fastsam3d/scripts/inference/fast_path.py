@@ -12,6 +12,7 @@ from threading import Lock
 import torch
 from torch import nn
 
+from ..common.weights import weights_key
 from .fast_layers import CompiledEncoder, faster
 from .fast_refiner import FastRefiner
 
@@ -111,10 +112,3 @@ class FastPath:
             if self._key != key:
                 self._fast, self._key = prepare_for_inference(network, precision, self.compiled), key
             return self._fast, key
-
-
-def weights_key(network: nn.Module) -> tuple[float, ...]:
-    """A sum and a norm of every parameter and buffer: a training step or another checkpoint changes them."""
-    tensors = [t.detach().float() for t in (*network.parameters(), *network.buffers())]
-    sums = [torch.stack((t.sum(), torch.linalg.vector_norm(t))) for t in tensors]
-    return tuple(torch.stack(sums).cpu().flatten().tolist()) if sums else ()

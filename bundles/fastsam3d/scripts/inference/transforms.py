@@ -1,11 +1,10 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""From requests to a volume that carries its prompts, and from the inferer's mask to its summary."""
+"""From requests to a volume that carries its prompts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -48,13 +47,3 @@ def _strokes(drawn: torch.Tensor, values: Mapping[int, int]) -> torch.Tensor:
     if not values:
         return drawn
     return sum((torch.where(drawn == theirs, ours, 0) for theirs, ours in values.items())).to(drawn.dtype)
-
-
-class Summarised(MapTransform):
-    """Turns the summary that the inferer left in ``pred.meta`` into ``data["result"]``, which clients receive."""
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d["result"] = {**(d.get("result") or {}), **json.loads(d[key].meta["summary"])}
-        return d

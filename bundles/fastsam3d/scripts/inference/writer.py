@@ -10,19 +10,15 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-import torch
 from monai.transforms import SaveImaged
 
 from ..common.files import check_writable, whole_files
 from ..common.geometry import Grid
+from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.preview import save_preview
 from ..common.weights import describe_weights
 from .cases import case_name
-
-NIFTI = (".nii", ".nii.gz")
-EXTENSIONS = (*NIFTI, ".nrrd", ".mha")
 
 
 class SaveSegmentationd(SaveImaged):
@@ -84,35 +80,14 @@ class SaveSegmentationd(SaveImaged):
             result = {"image": source, **d["result"], "weights": weights, "bundle_version": self.version}
             result["mask"] = stem + self.extension
             with whole_files(folder) as side:
-                self._write_mask(side / stem, labels, source)
+                values = labels.as_tensor()[0].cpu().numpy()
+                affine = np.asarray(labels.meta["affine"], dtype=np.float64)
+                save_label_volume(side / result["mask"], values, affine, source)
                 (side / f"{stem}.json").write_text(json.dumps(result, indent=2))
                 if self.preview:
                     self._write_preview(side / f"{stem}.png", d[self.image_key], labels, result)
             d["saved_to"] = str(folder / result["mask"])
         return d
-
-    def _write_mask(self, stem: Path, labels: Any, source: str) -> None:
-        if self.extension not in NIFTI:
-            saver = self.saver
-            saver.init_kwargs["output_dtype"] = np.uint8 if labels.dtype == torch.uint8 else np.uint16
-            saver.data_kwargs["squeeze_end_dims"] = False
-            saver(labels, filename=str(stem))
-            return
-        values = labels.as_tensor()[0].cpu().numpy()
-        if source.lower().endswith(NIFTI):
-            original = nib.load(source)
-            header = original.header.copy()
-            header.set_data_dtype(values.dtype)
-            header.set_slope_inter(1, 0)
-            header["cal_min"] = header["cal_max"] = 0
-            header["descrip"] = b""
-            mask = nib.Nifti1Image(values.reshape(original.shape), None, header)
-        else:
-            mask = nib.Nifti1Image(values, np.asarray(labels.meta["affine"], dtype=np.float64))
-            mask.set_qform(mask.affine, code="scanner")
-            mask.set_sform(mask.affine, code="scanner")
-            mask.header.set_xyzt_units("mm")
-        nib.save(mask, f"{stem}{self.extension}")
 
     def _write_preview(self, path: Path, image: Any, labels: Any, result: dict[str, Any]) -> None:
         objects = result["objects"]
