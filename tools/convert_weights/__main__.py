@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -31,6 +32,10 @@ def convert(kind: str, checkpoint: Checkpoint, options: argparse.Namespace) -> C
         return images.to_sam(state, options.image_size)
     if kind == "ssam":
         return ssam.ssam(state, read_labels(options.labels))
+    if kind == "ssam_adapter":
+        return ssam.ssam_adapter(state, read_labels(options.labels))
+    if kind == "ssam_base":
+        return ssam.ssam_base(state)
     if kind == "sammed3d":
         return volumes.sammed3d(state)
     if kind == "sammed3d_teacher":
@@ -40,9 +45,11 @@ def convert(kind: str, checkpoint: Checkpoint, options: argparse.Namespace) -> C
 
 def check_options(kind: str, options: argparse.Namespace) -> None:
     """Raise a ValueError for an option that this kind would pass over in silence."""
-    for name, owner in ("decoder", "fastsam3d"), ("labels", "ssam"):
-        if getattr(options, name) is not None and kind != owner:
-            raise ValueError(f"--{name} with --kind {kind}: only {owner} takes it")
+    for name, owners in ("decoder", ["fastsam3d"]), ("labels", ["ssam", "ssam_adapter"]):
+        if getattr(options, name) is not None and kind not in owners:
+            raise ValueError(f"--{name} with --kind {kind}: it is for {' and '.join(owners)}")
+    if (kind == "ssam_adapter") != (options.output.suffix == ".safetensors"):
+        raise ValueError(f"{options.output} with --kind {kind}: an adapter's name ends in .safetensors, others' do not")
     if options.image_size != images.SAM_SIZE and kind != "to_sam":
         raise ValueError(f"--image_size with --kind {kind}: only to_sam takes it")
 
@@ -78,8 +85,18 @@ def run(options: argparse.Namespace) -> str:
         raise ValueError(f"{path}: {problem}") from problem
     said = report(kind, checkpoint, conversion, options.output)
     with whole_files(options.output.parent) as side:
-        torch.save(conversion.tensors, side / options.output.name)
+        write(conversion, side / options.output.name)
     return said
+
+
+def write(conversion: Conversion, path: Path) -> None:
+    """The result, and the names of its labels where the bundle looks for them."""
+    if conversion.adapter is not None:
+        conversion.adapter.save(path)
+    else:
+        torch.save(conversion.tensors, path)
+    if conversion.labels is not None:
+        path.with_suffix(".labels.json").write_text(json.dumps(conversion.labels, ensure_ascii=False))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,7 +116,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path, metavar="OUT", help="the file to write, a plain state dict")
     parser.add_argument("--kind", choices=KINDS, help="what IN is and what it becomes; told by its tensors if left out")
     parser.add_argument("--decoder", type=Path, metavar="FILE", help="fastsam3d: SAM-Med3D, for a student without one")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="ssam: label names with their text features")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="ssam, ssam_adapter: names with their text features"
+    )
     parser.add_argument(
         "--image_size",
         type=int,

@@ -12,6 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
+from common.svd_affine import Adapter
+
+WORKFLOW = "workflow"
+
 
 @dataclass
 class Conversion:
@@ -21,8 +25,10 @@ class Conversion:
         tensors: the converted weights by name.
         used: names in the checkpoint, and the names that they got.
         unused: names in the checkpoint that are known and not needed, and why.
-        network: the settings found in the tensors' shapes, by part.
+        network: the settings found in the tensors' shapes, by part; those of the whole workflow under ``WORKFLOW``.
         notes: what the user should know.
+        labels: the names of a network's labels, written beside it; None where it has none by nature.
+        adapter: what is written in place of the tensors, where it is one.
     """
 
     tensors: dict[str, Tensor]
@@ -30,6 +36,8 @@ class Conversion:
     unused: dict[str, str] = field(default_factory=dict)
     network: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    labels: list[str] | None = None
+    adapter: Adapter | None = None
 
 
 def account(

@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from common.weights import describe_weights
 
-from .accounts import Conversion
+from .accounts import WORKFLOW, Conversion
 from .kinds import KINDS
 from .reading import Checkpoint
 
@@ -80,7 +80,10 @@ def overrides(files: list[str], network: dict[str, dict[str, Any]]) -> dict[str,
     different = {}
     for part, settings in network.items():
         for name, value in settings.items():
-            identifier = f"network_def#{part}#{name}"
-            if identifier not in parser or parser[identifier] != value:
+            identifier = name if part == WORKFLOW else f"network_def#{part}#{name}"
+            there = parser.get(identifier)
+            # One reference deep, as in the bundles' configurations.
+            there = parser.get(there[1:]) if isinstance(there, str) and there.startswith("@") else there
+            if there != value:
                 different[identifier] = value
     return different

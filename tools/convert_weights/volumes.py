@@ -17,7 +17,7 @@ from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D, SwappedFourierCode
 
-from .accounts import Conversion, account, block_count, need, part
+from .accounts import WORKFLOW, Conversion, account, block_count, need, part
 
 ENCODER, PROMPTS, DECODER = "image_encoder", "prompt_encoder", "mask_decoder"
 # Attention heads of the mask decoder: no tensor's shape shows them, and every published one has as many.
@@ -30,17 +30,17 @@ def sammed3d(state: Mapping[str, Tensor]) -> Conversion:
     encoder = part(state, ENCODER)
     settings = {ENCODER: teacher_settings(encoder), **prompt_settings(state)}
     conversion = account(state, joined(ImageEncoder3D, settings).state_dict())
-    conversion.network = settings
+    conversion.network = with_cube(settings)
     return conversion
 
 
 def sammed3d_teacher(state: Mapping[str, Tensor]) -> Conversion:
-    """SAM-Med3D's image encoder alone, the teacher to distil from."""
+    """SAM-Med3D's image encoder alone, FastSAM3D's teacher."""
     need(state, f"{ENCODER}.pos_embed")
     settings = teacher_settings(part(state, ENCODER))
     with torch.device("meta"):
         expected = ImageEncoder3D(**settings).state_dict()
-    unneeded = dict.fromkeys((f"{PROMPTS}.*", f"{DECODER}.*"), "a teacher is the image encoder alone")
+    unneeded = dict.fromkeys((f"{PROMPTS}.*", f"{DECODER}.*"), "the image encoder alone was asked for")
     conversion = account(state, expected, lambda key: key.removeprefix(f"{ENCODER}."), unneeded)
     conversion.network = {ENCODER: settings}
     return conversion
@@ -74,8 +74,13 @@ def fastsam3d(state: Mapping[str, Tensor], decoder: Mapping[str, Tensor] | None 
     unneeded = {f"decoder/{encoder}*": "the student replaces it"}
     expected = joined(PublishedStudent3D, settings).state_dict()
     conversion = account({**state, **others}, expected, known=unneeded)
-    conversion.network = settings
+    conversion.network = with_cube(settings)
     return conversion
+
+
+def with_cube(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings with the size of the cubes that the encoder was trained on."""
+    return {WORKFLOW: {"cube_size": settings[ENCODER]["img_size"]}, **settings}
 
 
 def joined(encoder: type[nn.Module], settings: Mapping[str, Mapping[str, Any]]) -> FastSAM3D:

@@ -4,6 +4,8 @@
 """Converted weights run at once, through the overlays, and give what the published networks gave."""
 
 import json
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,12 +13,15 @@ import pytest
 import torch
 from conftest import close
 from monai.bundle import ConfigWorkflow
+from PIL import Image
 
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D, SwappedFourierCode
+from bundles.ssam_2d.scripts.networks.published import PublishedImageEncoder, PublishedTextDecoder
 from common.geometry import Grid, cube_around, resample
+from tools.convert_weights import ssam as ssam_kind
 from tools.convert_weights import volumes
 from tools.convert_weights.kinds import KINDS
 from tools.convert_weights.report import overrides
@@ -68,6 +73,17 @@ class Recorder:
 
 
 @pytest.fixture
+def ssam_2d_path():
+    """The bundle's folder, with its ``scripts`` importable as ``monai.bundle`` imports them, and forgotten after."""
+    path, before = Path("bundles/ssam_2d").resolve(), list(sys.path)
+    sys.path.insert(1, str(path))
+    yield path
+    sys.path[:] = before
+    for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
 def run_published(fastsam3d_path, tmp_path):
     """The bundle's inference with overlays: ``run(kind, settings, weights, **options) -> (Recorder, summary)``."""
 
@@ -105,7 +121,7 @@ def test_the_whole_workflow_of_fastsam3d(kind, golden, publish, convert, volume,
     settings = getattr(volumes, kind)(state).network
     weights = volume.parent / "out" / "converted.pt"
     recorder, summary = run_published(
-        kind, settings, weights, cube_size=64, image=str(volume), foreground=[[30, 33, 31]], background=[[5, 5, 5]]
+        kind, settings, weights, image=str(volume), foreground=[[30, 33, 31]], background=[[5, 5, 5]]
     )
     cube, (points, labels, masks), logits = recorder.cubes[0], recorder.prompts[0], recorder.logits[0]
     close(cube[0], shown(volume, [30, 33, 31]))
@@ -173,3 +189,49 @@ def test_the_form_of_attention_is_one_word_of_the_configuration(attention, form,
         ours = encoder(reference.inputs["image"])
     expected = reference.outputs["embedding"]
     assert (ours - expected).abs().max() <= reference.tolerance * expected.abs().max()
+
+
+def test_the_whole_workflow_of_ssam_2d(ssam, publish, convert, ssam_2d_path, tmp_path):
+    """From a checkpoint of the S-SAM code to probabilities: those of the published network."""
+    generator = torch.Generator().manual_seed(7)
+    features = {"gland": torch.randn(20, generator=generator), "lumen": torch.randn(20, generator=generator)}
+    (tmp_path / "features.json").write_text(json.dumps({name: value.tolist() for name, value in features.items()}))
+    status, _, text = convert(publish(ssam, ""), "--labels", tmp_path / "features.json")
+    assert status == 0, text
+    assert "--image_size 32 --text_dim 20" in text
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    files = [str(ssam_2d_path / "configs" / name) for name in KINDS["ssam"].configs]
+    workflow = ConfigWorkflow(
+        config_file=files,
+        logging_file=False,
+        workflow_type=None,
+        bundle_root=str(ssam_2d_path),
+        ckpt_path=str(tmp_path / "out" / "converted.pt"),
+        image=str(tmp_path / "image.png"),
+        output_dir=str(tmp_path / "eval"),
+        device="cpu",
+        overlay=False,
+        **overrides(files, ssam_kind.ssam(ssam).network),
+        # No shape shows how many heads there are; these weights were not made with the published number.
+        **{"network_def#mask_decoder#transformer#num_heads": 4},
+    )
+    workflow.initialize()
+    network = workflow.parser.get_parsed_content("network")
+    shown, logits = [], []
+    encode, decode = network.encode, network.decode
+    network.encode = lambda image: shown.append(image) or encode(image)
+    network.decode = lambda *given, **more: logits.append(decode(*given, **more)) or logits[-1]
+    workflow.run()
+    workflow.finalize()
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    close(shown[0], torch.from_numpy(((pixels - mean) / std).transpose(2, 0, 1)[None]).float())
+    encoder = PublishedImageEncoder(32, 8, 24, 2, 12, 16, 2)
+    encoder.load_state_dict(volumes.part(ssam, "sam_encoder"))
+    decoder = PublishedTextDecoder(16, 4, 32, 8, 20, 2, 32, 4, 3, 3, 16).eval()
+    decoder.load_state_dict({k: v for k, v in ssam.items() if not k.startswith(("sam_encoder", "clip_model"))})
+    with torch.no_grad():
+        masks, _ = decoder(encoder(shown[0]).expand(2, -1, -1, -1), torch.stack(list(features.values())))
+    close(torch.cat([rows for rows, _ in logits], dim=1)[0], masks[:, 0])
+    summary = json.loads((tmp_path / "eval" / "image_seg.json").read_text())
+    assert "gland" in json.dumps(summary)
