@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from tools.prepare_data.run import prepare
 
 SMALL = {"image_size": 32, "device": "cpu", "progress": False, "previews": 1}
-TRAINING = {"start": None, "text_model": "table", "max_epochs": 1, "batch_size": 2, "cache_num": 0}
+TRAINING = {"text_model": "table", "max_epochs": 1, "batch_size": 2, "cache_num": 0}
 DATA = ("cholecseg8k", "abdominal_us", "chestx_det", "lits", "glas", "drive", "arcade", "salt")
 
 
@@ -32,8 +32,18 @@ def lists(tmp_path_factory):
     return {name: root / f"{name}_prepared" / "data_list.json" for name in DATA}
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, ssam_weights):
+    """SAM's parts of the bundle's network with random weights, as a checkpoint to start from."""
+    parts = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+    state = torch.load(ssam_weights, weights_only=True)
+    path = tmp_path_factory.mktemp("base") / "base.pt"
+    torch.save({k: v for k, v in state.items() if k.startswith(parts)}, path)
+    return path
+
+
 @pytest.fixture
-def run(ssam_path, tmp_path, lists):
+def run(ssam_path, tmp_path, lists, base):
     """Runs a configuration with overlays: ``run("train", ["glas"], "glas", ...) -> output folder``."""
 
     def run_config(stage, overlays, data, **overrides):
@@ -45,6 +55,7 @@ def run(ssam_path, tmp_path, lists):
             "data_list_file_path": str(lists[data]),
             "dataset_dir": str(lists[data].parent),
             "output_dir": str(output),
+            **({"start": str(base)} if stage == "train" else {}),
             **SMALL,
             **overrides,
         }
