@@ -15,7 +15,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nibabel as nib
+import numpy as np
+
 from common.files import check_writable, whole_files
+from common.geometry import Grid
+from common.preview import save_preview
 
 SERVER = "http://127.0.0.1:8000"
 OUTPUT = Path("output/clicks")
@@ -102,6 +107,24 @@ def show_server(server: str) -> None:
         print(f"image  {image}")
 
 
+def draw(path: Path, mask: Path, image: Path, answer: Answer) -> None:
+    """A PNG of three planes through the first click, from the image as this computer has it.
+
+    Raises:
+        ValueError: another grid than that of the mask.
+    """
+    volume, labels = nib.load(image), nib.load(mask)
+    if volume.shape != labels.shape:
+        raise ValueError(f"{image} has {volume.shape} voxels, the mask {labels.shape}: expected the file on the server")
+    found = answer.params["objects"]
+    prompts = [o["prompts"] for o in found]
+    clicks = [c for p in prompts for c in zip(p["points"], p["point_labels"], strict=True)]
+    names = [f"{o['name']} ({o['volume_ml']:.1f} mL)" for o in found]
+    grid = Grid(np.asarray(labels.affine, dtype=np.float64), labels.shape)
+    window = tuple(answer.params["intensity_bounds"])
+    save_preview(path, volume.get_fdata(), np.asarray(labels.dataobj), grid, window, names, clicks, clicks[0][0])
+
+
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -123,6 +146,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("output/clicks"), help="folder of the masks (output/clicks)"
     )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="the image, here: draw a picture of each mask")
     parser.add_argument("--extension", default=".nii.gz", choices=[".nii.gz", ".nrrd", ".png"], help="of the masks")
     return parser
 
@@ -151,6 +175,8 @@ def main(given: list[str] | None = None) -> int:
         parser.error("no image was given: expected its name on the server, see --list")
     if options.background and not options.click:
         parser.error("--not alone says what the object is not: expected a --click too")
+    if options.picture and not (options.click and options.extension == ".nii.gz"):
+        parser.error("--picture draws clicks in a volume: expected a --click, and masks as .nii.gz")
     try:
         if options.list:
             show_server(options.server)
@@ -165,6 +191,8 @@ def main(given: list[str] | None = None) -> int:
                     (side / f"{stem}.json").write_text(json.dumps(answer.params, indent=2))
                     if answer.mask is not None:
                         (side / (stem + options.extension)).write_bytes(answer.mask)
+                    if options.picture:
+                        draw(side / f"{stem}.png", side / (stem + options.extension), options.picture, answer)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

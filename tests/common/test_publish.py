@@ -17,7 +17,7 @@ def bundle(tmp_path):
 
 
 def train(folder, weights, bundle):
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     engine = Engine(lambda engine, batch: (folder / "model.pt").write_bytes(weights))
     PublishWeights(folder / "model.pt", bundle).attach(engine)
     engine.run([0], max_epochs=1)
@@ -29,6 +29,19 @@ def test_each_round_replaces_the_weights_and_keeps_all_the_earlier_ones(bundle):
         assert (bundle / "models" / "model.pt").read_bytes() == weights
     kept = {p.read_bytes() for p in (bundle / "models").glob("model_*.pt")}
     assert kept == {b"first", b"second"}
+
+
+def test_names_of_labels_go_with_their_weights(bundle):
+    for number, names in enumerate(('["a"]', '["a", "b"]'), start=1):
+        folder = bundle / "runs" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "labels.json").write_text(names)
+        train(folder, names.encode(), bundle)
+        assert (bundle / "models" / "model.labels.json").read_text() == names
+    (labels,) = (bundle / "models").glob("model_*.labels.json")
+    assert labels.read_text() == '["a"]'
+    # The first weights had no names of their own.
+    assert labels.with_name(labels.name.replace(".labels.json", ".pt")).read_bytes() == b'["a"]'
 
 
 def test_a_run_elsewhere_changes_nothing(bundle, tmp_path):

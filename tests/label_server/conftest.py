@@ -31,7 +31,7 @@ def start(tmp_path_factory) -> Callable:
     """``with start(studies, ...) as server``: a server with the project's bundles and weights."""
 
     @contextmanager
-    def run(studies: Path, *more: str, bundles=("fastsam3d",), labels=(), change: Callable | None = None):
+    def run(studies: Path, *more: str, bundles=("fastsam3d",), labels=None, change: Callable | None = None):
         folder = tmp_path_factory.mktemp("server")
         models, _ = make_app(folder / "app", bundles, labels)
         if change:
@@ -46,7 +46,7 @@ def start(tmp_path_factory) -> Callable:
 def known(start, tmp_path_factory) -> Iterator[Server]:
     """A server whose masks are known: what is bright where it is clicked. Its folder of studies is empty at first."""
     studies = tmp_path_factory.mktemp("studies")
-    with start(studies, labels=("liver", "spleen", "tumour"), change=with_threshold_network) as server:
+    with start(studies, labels={"fastsam3d": ("liver", "spleen", "tumour")}, change=with_threshold_network) as server:
         yield server
 
 

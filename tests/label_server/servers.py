@@ -19,6 +19,7 @@ import torch
 from stand_in import ThresholdNetwork
 
 from tools.label_server.__main__ import arguments, environment, server_command
+from tools.label_server.app_folder import ROOT
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -61,16 +62,23 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(app: Path, studies: Path, models: list[str], folder: Path, *more: str) -> Iterator[Server]:
+def running(
+    app: Path, studies: Path, models: list[str], folder: Path, *more: str, stock: bool = False
+) -> Iterator[Server]:
+    """A server on ``app``, as our command starts it, or with nothing but the stock parts."""
     port = free_port()
     options = arguments().parse_args([str(studies), "--port", str(port), *more])
     env = environment(app)
-    env["PYTHONPATH"] += os.pathsep + str(TESTS)
+    # For the networks that stand in for the bundles' own.
+    env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], *map(str, (TESTS, TESTS / "bundles" / "ssam_2d", ROOT))])
     temporary = folder / "temporary"
     temporary.mkdir()
     env |= {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     with open(folder / "server.log", "w") as log:
         command = server_command(app, str(studies), models, options)
+        if stock:
+            ours = command.index("--uvicorn_app")
+            del command[ours : ours + 2]
         process = subprocess.Popen(command, cwd=app, env=env, stdout=log, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", app, studies, process, folder)
     try:

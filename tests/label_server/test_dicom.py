@@ -97,7 +97,7 @@ def folder_server(start, tmp_path_factory):
     shutil.copytree(studies / "straight", studies / "two")
     for file in (studies / "oblique").iterdir():
         shutil.copy(file, studies / "two" / f"other_{file.name}")
-    with start(studies, labels=("liver",), change=with_threshold_network) as server:
+    with start(studies, labels={"fastsam3d": ("liver",)}, change=with_threshold_network) as server:
         server.image_of = lambda image: studies / f"{image}.nii.gz"
         yield server, truths
 
@@ -170,7 +170,7 @@ def test_a_dicomweb_server_is_served_and_gets_the_labels(orthanc, start, tmp_pat
     for file in (tmp_path / "series").iterdir():
         urllib.request.urlopen(f"{orthanc}/instances", file.read_bytes(), timeout=60).close()
     monkeypatch.setenv("MONAI_LABEL_DICOMWEB_CACHE_PATH", str(tmp_path / "cache"))
-    with start(f"{orthanc}/dicom-web", labels=("liver",), change=with_threshold_network) as server:
+    with start(f"{orthanc}/dicom-web", labels={"fastsam3d": ("liver",)}, change=with_threshold_network) as server:
         assert server.client().next_sample("first", {})["id"] == uid
         mask, _ = server.infer("fastsam3d_deepgrow", uid, foreground=[CLICK])
         assert dice(np.asarray(mask.dataobj) > 0, truth) > 0.9

@@ -57,7 +57,7 @@ def click_often(server) -> None:
 
     def click(count: int) -> None:
         for k in range(count):
-            # Each volume with a growing list of clicks that starts anew now and then, as people work.
+            # One to seven clicks in a volume, then the next volume, as people work.
             clicks = rng.integers([9, 9, 9], [39, 31, 27], size=(k % 7 + 1, 3)).tolist()
             params = {"foreground": clicks, "result_extension": ".nrrd", "result_dtype": "uint8"}
             file, _ = client.infer("fastsam3d_deepgrow", names[k // 7 % 4], params)

@@ -44,7 +44,7 @@ def labelled(start, tmp_path_factory):
     """A server with three volumes whose labels (two values) were sent by a client, as finished."""
     studies, labels = tmp_path_factory.mktemp("labelled"), tmp_path_factory.mktemp("labels")
     names = [f"case_{k}" for k in range(3)]
-    with start(studies, labels=("liver", "spleen"), change=short_rounds) as server:
+    with start(studies, labels={"fastsam3d": ("liver", "spleen")}, change=short_rounds) as server:
         for name in names:
             truth = write_blocks(studies / f"{name}.nii.gz", np.diag([-1.5, -1.5, 1.5, 1]), [FIRST, SECOND])
             nib.save(nib.Nifti1Image(truth, np.diag([-1.5, -1.5, 1.5, 1])), labels / f"{name}.nii.gz")

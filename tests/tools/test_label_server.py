@@ -48,10 +48,12 @@ def test_a_further_call_brings_new_code_and_keeps_what_was_trained(served):
 
 
 def test_labels_are_what_viewers_make_segments_of(served):
-    path = served / "configs" / "metadata.json"
-    app_folder.name_labels(path, ["liver", "spleen"])
-    given = json.loads(path.read_text())["network_data_format"]["outputs"]["pred"]["channel_def"]
-    assert given == {"0": "background", "1": "liver", "2": "spleen"}
+    app_folder.name_labels(served, ["liver", "spleen"])
+    given = json.loads((served / "configs" / "metadata.json").read_text())
+    expected = {"0": "background", "1": "liver", "2": "spleen"}
+    assert given["network_data_format"]["outputs"]["pred"]["channel_def"] == expected
+    # The weights still know what they knew, until a training publishes others.
+    assert json.loads((served / "models" / "model.labels.json").read_text()) == ["object"]
 
 
 def test_a_bundle_that_is_not_complete_is_left_out_and_said(tmp_path, monkeypatch):

@@ -32,7 +32,8 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=8000, help="8000 where nothing is said")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this computer alone)")
-    parser.add_argument("--labels", default="", help="what you will click on, such as liver,spleen: a segment of each")
+    parser.add_argument("--labels", default="", help="what you will click on in volumes, such as liver,spleen")
+    parser.add_argument("--labels-2d", default="", help="what you will label in 2D images, and train ssam_2d on")
     parser.add_argument(
         "--bundles", default=",".join(FOLDERS), help=f"which ones are served, out of {','.join(FOLDERS)}"
     )
@@ -44,6 +45,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--set-up-only", action="store_true", help="make the folder and do not start")
     parser.add_argument("--verbose", action="store_true", help="show all that MONAI Label logs")
     return parser
+
+
+def listed(names: str) -> list[str]:
+    """The names of a list with commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def checked_studies(studies: str) -> str:
@@ -101,8 +107,8 @@ def server_command(app: Path, studies: str, models: list[str], options: argparse
 def main(given: list[str] | None = None) -> int:
     """Check what was asked for, make the folder, become the server."""
     options = arguments().parse_args(given)
-    names = [n.strip() for n in options.bundles.split(",") if n.strip()]
-    labels = [n.strip() for n in options.labels.split(",") if n.strip()]
+    names = listed(options.bundles)
+    labels = {"fastsam3d": listed(options.labels), "ssam_2d": listed(options.labels_2d)}
     try:
         unknown = sorted(set(names) - set(FOLDERS))
         if unknown or not names:

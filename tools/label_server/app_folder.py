@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,17 +20,19 @@ OURS = Path(__file__).resolve().parent
 FOLDERS = {"fastsam3d": "fastsam3d_deepgrow", "ssam_2d": "ssam_2d"}
 NEEDED = ("configs/inference.json", "configs/metadata.json", "models/model.pt")
 STOCK = "stock_app.py"
+# Names that weights bring with them; without the file the bundle's metadata has them.
+OWN_LABELS = "model.labels.json"
 
 
 def make_app(
-    app: Path, bundles: Sequence[str], labels: Sequence[str] = (), fresh_weights: bool = False
+    app: Path, bundles: Sequence[str], labels: Mapping[str, Sequence[str]] | None = None, fresh_weights: bool = False
 ) -> tuple[list[str], list[str]]:
     """Make ``app``, or bring it up to date: what was trained in it stays.
 
     Args:
         app: the folder.
         bundles: names out of FOLDERS.
-        labels: what fastsam3d's objects are called in a viewer, "object" where none is given.
+        labels: by bundle, what is labelled: a viewer makes a segment of each. The bundle's own where none are given.
         fresh_weights: put weights that were trained in the folder aside, and take the project's.
 
     Returns:
@@ -52,8 +54,8 @@ def make_app(
             (target / "models").rename(target / time.strftime("models_%Y%m%d_%H%M%S"))
         if not copy_bundle(bundle, target):
             remarks.append(f"{name} keeps the weights trained in {target / 'models'}: --fresh-weights takes ours again")
-        if name == "fastsam3d" and labels:
-            name_labels(target / "configs" / "metadata.json", labels)
+        if labels and labels.get(name):
+            name_labels(target, labels[name])
         models.append(FOLDERS[name])
     if not models:
         raise ValueError("no bundle can be served: " + "; ".join(remarks))
@@ -82,6 +84,8 @@ def copy_bundle(bundle: Path, target: Path) -> bool:
     ignored = ["__pycache__", "eval", "runs", *(["models"] if trained else [])]
     for part in ("configs", "scripts", "docs"):
         shutil.rmtree(target / part, ignore_errors=True)
+    if not trained:
+        (target / "models" / OWN_LABELS).unlink(missing_ok=True)
     shutil.copytree(bundle, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*ignored))
     return not trained
 
@@ -91,9 +95,14 @@ def trained_in(target: Path) -> bool:
     return any((target / "models").glob("model_*.pt"))
 
 
-def name_labels(metadata: Path, labels: Sequence[str]) -> None:
-    """Give the served copy's objects names: viewers make one segment of each."""
+def name_labels(target: Path, labels: Sequence[str]) -> None:
+    """Give a served copy other labels. Weights that have none of their own, by a file of names, keep the bundle's."""
+    metadata = target / "configs" / "metadata.json"
     content = json.loads(metadata.read_text())
-    named = {str(value): name for value, name in enumerate(["background", *labels])}
-    content["network_data_format"]["outputs"]["pred"]["channel_def"] = named
+    prediction = content["network_data_format"]["outputs"]["pred"]
+    own = target / "models" / OWN_LABELS
+    if not own.exists():
+        channels = prediction["channel_def"]
+        own.write_text(json.dumps([channels[k] for k in sorted(channels, key=int) if k != "0"]))
+    prediction["channel_def"] = {str(value): name for value, name in enumerate(["background", *labels])}
     metadata.write_text(json.dumps(content, indent=4))

@@ -19,6 +19,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.utils.others.generic import strtobool
+from sam_bundles.labels import check_trained, with_current_labels
 from sam_bundles.requests import check_device
 from sam_bundles.studies import SeriesFolders
 from sam_bundles.tools import OtherTool
@@ -42,6 +43,8 @@ class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
     def init_infers(self) -> dict[str, InferTask]:
         """A model of clicks also takes clicks by label name, and scribbles: viewers ask for these by its type."""
         infers = super().init_infers()
+        for name, bundle in self.models.items():
+            infers[name] = with_current_labels(infers[name], bundle, self.conf)
         for name, task in list(infers.items()):
             if task.type == InferType.DEEPGROW:
                 plain = name.replace("_deepgrow", "")
@@ -62,6 +65,10 @@ class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Whatever is wrong with a request is said before any work starts."""
         check_device(request.get("device"))
+        name = request.get("model")
+        if name in self.models:
+            self._infers[name] = with_current_labels(self._infers[name], self.models[name], self.conf)
+            check_trained(name, self._infers[name])
         return super().infer(request, datastore)
 
     def on_init_complete(self) -> None:

@@ -17,6 +17,8 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.infer.basic_infer import BasicInferTask
 
+from .labels import check_trained
+
 logger = logging.getLogger(__name__)
 # An image that was handed to somebody is not handed to somebody else for so long.
 SERVED_SECONDS = 3600
@@ -53,6 +55,7 @@ class Uncertainty(ScoringMethod):
         """Of one image; None where the model does not take it."""
         asked = {"image": path, "result_write_to_file": False}
         try:
+            check_trained(self.name, self.task)
             if self.task.type == InferType.DEEPGROW:
                 asked["objects"] = spread_clicks(path)
             result = self.task(asked)[1]
