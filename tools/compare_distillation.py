@@ -71,9 +71,10 @@ def networks() -> tuple[dict[str, Any], dict[str, Any]]:
         "img_size": SIZE,
         "patch_size": PATCH,
         "embed_dim": WIDTH,
-        "num_heads": 6,
+        "num_heads": 2,
         "out_chans": OUT,
         "window_size": 0,
+        "use_rel_pos": False,
     }
     return {**shared, "image_encoder": student}, {**shared, "image_encoder": teacher}
 
@@ -120,7 +121,7 @@ class Comparison:
             "spacing": 1.5,
             "progress": False,
         }
-        self.training = {"draws": draws, "batch_size": 4, "resume": True, "val_draws": 8}
+        self.training = {"augment": False, "draws": draws, "batch_size": 4, "resume": True, "val_draws": 8}
         self.clicking = {"clicking#steps": 4, "clicking#promptless": 1, "rounds": 1}
 
     def __call__(self) -> dict[str, list[dict[str, float]]]:
@@ -147,7 +148,7 @@ class Comparison:
                     network_def=self.student,
                     teacher_def=self.teacher,
                     teacher_path=str(teacher / "last.pt"),
-                    max_epochs=distill_epochs,
+                    max_epochs=1 if variant == "not_distilled" else distill_epochs,
                     k_every=max(1, distill_epochs // 12),
                     learning_rate=0.0 if variant == "not_distilled" else 2e-3,
                     val_interval=2,
@@ -249,7 +250,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/distillation"), help="folder of all runs")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="real sets")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, nargs=3, default=(48, 16, 6), help="of teacher, distilling, tuning")
+    parser.add_argument("--epochs", type=int, nargs=3, default=(48, 12, 6), help="of teacher, distilling, tuning")
     parser.add_argument("--draws", type=int, default=32, help="cubes an epoch")
     parser.add_argument("--volumes", type=int, nargs=2, default=(60, 6), help="to train and to evaluate on")
     parser.add_argument("--picture", type=Path, help="where to draw the curves; default RUN/distillation.png")

@@ -13,6 +13,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 
+from .seeded_dataset import SeededDataset
+
 
 class EpochSeeds:
     """Handler that seeds python, numpy, torch and MONAI's random transforms anew for each epoch and iteration.
@@ -48,7 +50,11 @@ class EpochSeeds:
 
     def _start_epoch(self, engine: Engine) -> None:
         seed = self._seed(0, engine.state.epoch)
-        set_rnd(getattr(self._loader, "dataset", None), seed)
+        dataset = getattr(self._loader, "dataset", None)
+        if isinstance(dataset, SeededDataset):
+            dataset.start_epoch(seed)
+        else:
+            set_rnd(dataset, seed)
         done = engine.state.iteration % engine.state.epoch_length
         if done:
             batches = iter(self._loader)

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 from monai.data.utils import set_rnd
-from monai.transforms import Randomizable
 from torch.utils.data import Dataset
 
 
-class SeededDataset(Dataset, Randomizable):
+class SeededDataset(Dataset):
     """Random draws from prepared items: what draw i gives follows from the seed and i alone.
 
     The same for any number of workers and processes: two processes with half the batch each see what one process with
@@ -42,11 +41,13 @@ class SeededDataset(Dataset, Randomizable):
         self.seed = seed
         self.fixed = fixed
 
-    def set_random_state(self, seed: int | None = None, state: Any = None) -> SeededDataset:
-        """Called for each epoch, see :func:`monai.data.utils.set_rnd`."""
-        if not self.fixed and seed is not None:
+    def start_epoch(self, seed: int) -> None:
+        """Draw others from now on.
+
+        Not by MONAI's ``set_random_state``, which loaders call in each worker with another seed.
+        """
+        if not self.fixed:
             self.seed = seed
-        return self
 
     def __len__(self) -> int:
         return self.length

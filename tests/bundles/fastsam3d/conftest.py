@@ -1,46 +1,134 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A server in miniature for the tests of this bundle."""
+"""What the tests of training share: a small list of labelled volumes, small networks, and the configurations."""
 
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
-from monai.bundle import ConfigParser
-from monai.transforms import SaveImaged
+import torch
+from monai.bundle import ConfigWorkflow
+from volumes import CENTRE, Phantom, grid_around, rotation, write_nifti
+
+CONFIGS = Path(__file__).parents[3] / "bundles" / "fastsam3d" / "configs"
+TRAINING_GRIDS = [
+    grid_around(np.diag([-2.0, -2.0, 2.0]), (40, 30, 28)),
+    grid_around(rotation(-50, 70, 15) @ np.diag([1.8, 1.8, -1.8]), (44, 44, 44)),
+    grid_around(rotation(0, 20, 0) * [0.9, 1.2, 3.0], (80, 50, 26)),
+]
+PAIR = Phantom((CENTRE, (14, 11, 10)), ((CENTRE[0] + 26, CENTRE[1], CENTRE[2]), 6), ramp=6)
+DECODER = {
+    "prompt_encoder": {
+        "_target_": "scripts.networks.prompt_encoder.PromptEncoder3D",
+        "embed_dim": 12,
+        "mask_in_chans": 4,
+        "boxes": True,
+    },
+    "mask_decoder": {
+        "_target_": "scripts.networks.mask_decoder.MaskDecoder3D",
+        "embed_dim": 12,
+        "heads": 2,
+        "mlp_dim": 16,
+        "iou_head_hidden_dim": 8,
+    },
+    "draw_prompts": True,
+}
+
+
+def small_student(depth: int = 2) -> dict[str, Any]:
+    """A network_def with the paper's student, for cubes of 16 voxels."""
+    encoder = {
+        "_target_": "scripts.networks.student.StudentEncoder3D",
+        "image_size": 16,
+        "patch_size": 4,
+        "embed_dim": 12,
+        "depth": depth,
+        "heads": 3,
+        "ffn_blocks": 1,
+        "mlp_ratio": 1.0,
+        "out_channels": 12,
+    }
+    return {"_target_": "scripts.networks.fastsam3d.FastSAM3D", "image_encoder": encoder, **DECODER}
+
+
+def small_teacher(depth: int = 4, width: int = 12) -> dict[str, Any]:
+    """A network_def with the teacher."""
+    encoder = {
+        "_target_": "scripts.networks.image_encoder.ImageEncoder3D",
+        "img_size": 16,
+        "patch_size": 4,
+        "embed_dim": width,
+        "depth": depth,
+        "num_heads": 2,
+        "mlp_ratio": 1.0,
+        "out_chans": 12,
+        "global_attn_indexes": [1, 3],
+        "window_size": 2,
+    }
+    return {"_target_": "scripts.networks.fastsam3d.FastSAM3D", "image_encoder": encoder, **DECODER}
 
 
 @pytest.fixture
-def new_server(fastsam3d_path, tmp_path):
-    """``new_server(network, **settings)`` -> ``serve(image, **request) -> data``, with caches of its own.
+def labelled_list(tmp_path) -> Path:
+    """A data list of two volumes to train on and one to validate on, each of another orientation and spacing."""
+    items = []
+    for i, grid in enumerate(TRAINING_GRIDS):
+        labels = PAIR.truth(grid, 0) + 4 * PAIR.truth(grid, 1).astype(np.uint8)
+        write_nifti(tmp_path / f"image{i}.nii.gz", PAIR.image(grid), grid)
+        write_nifti(tmp_path / f"label{i}.nii.gz", labels.astype(np.uint8), grid)
+        items.append({"image": f"image{i}.nii.gz", "label": f"label{i}.nii.gz"})
+    path = tmp_path / "list.json"
+    content = {"labels": {"1": "organ", "4": "lesion"}, "training": items[:2], "validation": items[2:]}
+    path.write_text(json.dumps(content))
+    return path
 
-    The configuration is called as MONAI Label does: transforms one by one, the inferer with two arguments.
+
+@pytest.fixture
+def train(fastsam3d_path, labelled_list, tmp_path):
+    """``train("distill.json", "variants/fitnets.json", **overrides) -> output folder``: a run in this process.
+
+    Small networks, cubes of 16 voxels, two epochs of four cubes unless the overrides say otherwise.
     """
 
-    def start(network, **settings):
-        parser = ConfigParser()
-        parser.read_config(str(fastsam3d_path / "configs" / "inference.json"))
-        here = {"bundle_root": str(fastsam3d_path), "cube_size": 32, "output_dir": str(tmp_path / "unused")}
-        parser.update({**here, **settings})
-        before, after = (parser.get_parsed_content(f"{step}processing").transforms for step in ("pre", "post"))
-        inferer = parser.get_parsed_content("inferer")
-        inferer.progress = False
+    def run(*configs: str, **overrides: Any) -> Path:
+        settings = {
+            "data_list_file_path": str(labelled_list),
+            "dataset_dir": str(tmp_path),
+            "output_dir": str(tmp_path / "out"),
+            "network_def": small_teacher() if configs[0] == "train_teacher.json" else small_student(),
+            "device": "cpu",
+            "cube_size": 16,
+            "spacing": 3.0,
+            "draws": 4,
+            "val_draws": 2,
+            "max_epochs": 2,
+            "progress": False,
+        }
+        if configs[0] == "distill.json":
+            settings["teacher_def"] = small_teacher()
+            if not {"variants/final_only.json", "variants/logits.json"} & set(configs):
+                settings["pairs"] = [[2, 1], [4, 2], ["embedding", "embedding"]]
+        else:
+            settings |= {"clicking#steps": 3, "clicking#promptless": 1, "rounds": 1}
+        settings |= {k: str(v) if isinstance(v, Path) else v for k, v in overrides.items()}
+        workflow = ConfigWorkflow(
+            config_file=[str(CONFIGS / c) for c in configs],
+            logging_file=False,
+            workflow_type=None,
+            bundle_root=str(fastsam3d_path),
+            **settings,
+        )
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+        return Path(settings["output_dir"])
 
-        def serve(image, **request):
-            data = {"model": "fastsam3d", "device": "cpu", "result_extension": ".nrrd", **request, "image": str(image)}
-            for transform in before:
-                data = transform(data)
-            data["pred"] = inferer(data["image"][None].to("cpu"), network)[0]
-            for transform in after:
-                if not isinstance(transform, SaveImaged):
-                    data = transform(data)
-            return data
-
-        serve.volumes, serve.embeddings = before[0].cache, inferer.cache
-        return serve
-
-    return start
+    return run
 
 
-@pytest.fixture
-def serve(new_server, threshold_network):
-    """``serve(image, **request) -> data`` of a server with the stand-in network; one server, many requests."""
-    return new_server(threshold_network)
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    """The network in a run's state."""
+    return torch.load(folder / "state.pt", weights_only=True)["parts"]["network"]

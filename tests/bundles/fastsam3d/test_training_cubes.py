@@ -126,10 +126,10 @@ def test_draws_are_the_same_whoever_draws_and_others_in_another_epoch(items):
         assert torch.equal(cubes[i]["image"], backwards[i]["image"])
         assert cubes[i]["seed"] == backwards[i]["seed"]
     assert len({cubes[i]["seed"] for i in range(5)}) == 5
-    cubes.set_random_state(4)
+    cubes.start_epoch(4)
     assert not torch.equal(cubes[0]["image"], backwards[0]["image"])
     fixed = SeededDataset(data, DrawCubed(16, 2.0, 2), 5, seed=3, fixed=True)
-    fixed.set_random_state(4)
+    fixed.start_epoch(4)
     assert torch.equal(fixed[0]["image"], backwards[0]["image"])
     with pytest.raises(IndexError):
         cubes[5]
