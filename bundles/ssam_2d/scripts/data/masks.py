@@ -22,9 +22,8 @@ SHOWN = 6
 
 def names_in(table: Table, label: str | Mapping[str, str]) -> list[str]:
     """The names of a mask's labels, in order."""
-    if isinstance(label, Mapping):
-        return list(label)
-    return [key if isinstance(key, str) else table[key] for key in table]
+    names = [key if isinstance(key, str) else table[key] for key in table]
+    return list(dict.fromkeys([*names, *label])) if isinstance(label, Mapping) else names
 
 
 def read_masks(label: str | Mapping[str, str], table: Table) -> dict[str, np.ndarray]:

@@ -1,0 +1,203 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""train.json and its variants, from images to an adapter and a merged network, stopped and gone on with."""
+
+import json
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from training_runs import SSAM, TINY, make_folder, make_list, run, tiny_base, weights
+
+from common.svd_affine import Adapter
+from common.svd_affine.adapt import adapt_like
+
+VARIANTS = sorted(file.stem for file in (SSAM / "configs" / "variants").glob("*.json"))
+TRAINED = {"validation_share": 0.34, "batch_size": 2, "learning_rate": 0.01, "max_epochs": 2}
+
+
+@pytest.fixture
+def base(tmp_path, ssam_path):
+    return tiny_base(tmp_path / "base.pt")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path / "data")
+
+
+def fresh_network(base, labels):
+    """The configuration's network with the base's weights, as a program that loads an adapter builds it."""
+    parser = ConfigParser()
+    parser.read_config(str(SSAM / "configs" / "train_base.json"))
+    parser.update(TINY)
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(weights(base), strict=False)
+    network.set_labels(labels, torch.zeros(len(labels), network.label_features.shape[1]))
+    return network.eval()
+
+
+def logits_of(network, features=None):
+    torch.manual_seed(9)
+    image = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        return network.decode(network.encode(image), network.label_features if features is None else features)[0]
+
+
+@pytest.mark.parametrize("variant", [None, *VARIANTS])
+def test_an_adapter_on_a_fresh_base_gives_the_same_logits(tmp_path, base, folder, variant):
+    configs = ["train.json", *([f"variants/{variant}.json"] if variant else [])]
+    workflow = run(*configs, dataset_dir=folder, start=base, output_dir=tmp_path / "run", **TRAINED)
+    adaptation = workflow.parser.get_parsed_content("adaptation")
+    adaptation.module.eval()
+    trained = logits_of(adaptation.module)
+
+    adapter = Adapter.load(tmp_path / "run" / "adapter.safetensors")
+    assert list(adapter.labels) == ["disc", "bar"] == json.loads((tmp_path / "run" / "labels.json").read_text())
+    network = fresh_network(base, list(adapter.labels))
+    features = torch.stack(list(adapter.labels.values()))
+    untuned = logits_of(network, features)
+    fresh = adapt_like(network, adapter, ("label_features",))
+    adapted = logits_of(network, features)
+    fresh.merge()
+    merged = logits_of(network, features)
+    assert (adapted - trained).abs().max() < 1e-5 and (merged - trained).abs().max() < 1e-5
+    assert (adapted - untuned).abs().max() > 1e-3
+    network.set_labels(list(adapter.labels), features)
+    written = weights(tmp_path / "run" / "model.pt")
+    assert written.keys() == network.state_dict().keys()
+    assert all(torch.allclose(tensor, written[name], atol=1e-6) for name, tensor in network.state_dict().items())
+    assert (tmp_path / "run" / "preview.png").stat().st_size > 1000
+
+
+def test_what_is_tuned_is_the_papers_list(tmp_path, base, folder):
+    workflow = run("train.json", dataset_dir=folder, start=base, output_dir=tmp_path / "run", **TRAINED)
+    names = workflow.parser.get_parsed_content("adaptation").trainable()
+    layers = {f"blocks.{i}.{part}" for i in (0, 1) for part in ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2")}
+    layers |= {"neck.0", "neck.2"}
+    expected = {f"image_encoder.{layer}.{leaf}" for layer in layers for leaf in ("scale", "shift")}
+    norms = {"blocks.0.norm1", "blocks.0.norm2", "blocks.1.norm1", "blocks.1.norm2", "neck.1", "neck.3"}
+    expected |= {f"image_encoder.{norm}.{leaf}" for norm in norms for leaf in ("weight", "bias")}
+    expected |= {f"text_affine.{part}.{leaf}" for part in ("linear", "norm") for leaf in ("weight", "bias")}
+    assert set(names) == expected | {"image_encoder.pos_embed"}
+    before, after = weights(base), weights(tmp_path / "run" / "model.pt")
+    frozen = [name for name in before if name.startswith(("prompt_encoder.", "mask_decoder."))]
+    assert frozen and all(torch.equal(before[name], after[name]) for name in frozen)
+
+
+def test_it_learns(tmp_path, base, folder):
+    settings = {**TRAINED, "learning_rate": 0.003, "validation_share": 0.0, "previews": 0}
+    frozen = {"train#random_transforms#transforms": [{"_target_": "scripts.images.SAMNormalised", "keys": "image"}]}
+    seen = []
+    for epochs in (1, 40):
+        settings["max_epochs"] = epochs
+        run_dir = tmp_path / f"run{epochs}"
+        configs = "train.json", "variants/full.json"
+        workflow = run(*configs, dataset_dir=folder, start=base, output_dir=run_dir, **settings, **frozen)
+        seen.append(workflow.parser.get_parsed_content("train#trainer").state.metrics["train_loss_mean"])
+    assert seen[1] < 0.8 * seen[0]
+
+
+def dying_run(count, **settings):
+    """Trains until the optimizer's step of this number, then dies as by ``kill -9``."""
+    from torch.optim import AdamW
+
+    step, left = AdamW.step, [count]
+
+    def dies(self, *args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, *args, **kwargs)
+
+    AdamW.step = dies
+    run("train.json", **settings)
+
+
+@pytest.mark.parametrize(("steps", "save_every"), [(3, 1), (5, 0)])
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path, base, folder, steps, save_every):
+    settings = {**TRAINED, "dataset_dir": folder, "start": base, "max_epochs": 4, "save_every": save_every}
+    run("train.json", output_dir=tmp_path / "whole", **settings)
+    killed = {**settings, "output_dir": tmp_path / "killed"}
+    process = multiprocessing.get_context("fork").Process(target=dying_run, args=(steps,), kwargs=killed)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / "killed" / "state.pt").is_file() and not (tmp_path / "killed" / "model.pt").exists()
+    run("train.json", resume=True, **killed)
+    whole, resumed = (weights(tmp_path / name / "model.pt") for name in ("whole", "killed"))
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+def test_a_run_is_not_overwritten_nor_mixed_up(tmp_path, base, folder):
+    settings = {**TRAINED, "dataset_dir": folder, "start": base, "output_dir": tmp_path / "run"}
+    run("train.json", **settings)
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        run("train.json", **settings)
+    assert "give --resume true" in str(root_of(caught.value))
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        run("train.json", **{**settings, "learning_rate": 0.5}, resume=True)
+    assert "learning_rate: was 0.01, is 0.5" in str(root_of(caught.value))
+
+
+def root_of(error):
+    while not isinstance(error, ValueError) and error.__cause__ is not None:
+        error = error.__cause__
+    assert isinstance(error, ValueError), repr(error)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ["polyp"]}, "unknown label 'polyp'; the data has disc, bar"),
+        ({"start": "nowhere.pt"}, "nowhere.pt"),
+        ({"dataset_dir": None}, "no data: give --data_list_file_path"),
+        ({"tuning#targets": ["image_encoder.nothing.*"]}, "no layer matches 'image_encoder.nothing"),
+        ({"absent_rate": 3}, "absent_rate 3: expected a share"),
+    ],
+)
+def test_bad_input_is_refused_before_work_starts(tmp_path, base, folder, change, message):
+    settings = {**TRAINED, "dataset_dir": folder, "start": base, "output_dir": tmp_path / "run", **change}
+    if change.get("dataset_dir", folder) is None:
+        # Without data the names would be the metadata's, as a labelling server wants it.
+        settings["table"] = None
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        run("train.json", **settings)
+    assert message in str(root_of(caught.value))
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_it_stops_when_nothing_gets_better(tmp_path, base, folder):
+    settings = {**TRAINED, "learning_rate": 0.0, "max_epochs": 9, "patience": 2, "previews": 0}
+    workflow = run("train.json", dataset_dir=folder, start=base, output_dir=tmp_path / "run", **settings)
+    assert workflow.parser.get_parsed_content("train#trainer").state.epoch <= 4
+    assert (tmp_path / "run" / "model.pt").is_file()
+
+
+def test_as_a_labelling_server_trains(tmp_path, base, folder):
+    """MONAI Label overrides items, epochs and device; the names are the metadata's, the run lies in the bundle."""
+    list_file = json.loads(make_list(folder).read_text())
+    items = [{k: str(folder / v) for k, v in item.items()} for item in list_file["training"]]
+    overrides = {"train#dataset#data": items, "validate#dataset#data": [], "train#trainer#max_epochs": 1}
+    # Its weights would be published into the bundle: the test keeps them where it may write.
+    workflow = run("train.json", start=base, output_dir=tmp_path / "run", previews=0, **overrides)
+    names = json.loads((SSAM / "configs" / "metadata.json").read_text())
+    channels = names["network_data_format"]["outputs"]["pred"]["channel_def"]
+    labels = json.loads((tmp_path / "run" / "labels.json").read_text())
+    assert labels == [channels[str(i)] for i in range(1, len(channels))]
+    assert workflow.parser.get_parsed_content("train#trainer").state.iteration == 1
+    handlers = workflow.parser["train"]["handlers"]
+    # The server puts a loader of its own in front unless there is one by this name.
+    assert any(handler["_target_"] == "CheckpointLoader" and handler["_disabled_"] for handler in handlers)
+
+
+def test_ids_that_monai_asks_for(tmp_path, base, folder):
+    workflow = run(
+        "train.json", dataset_dir=folder, start=base, output_dir=tmp_path / "run", **{**TRAINED, "max_epochs": 1}
+    )
+    assert not [e for e in workflow.check_properties() or [] if "missing" in str(e)]
