@@ -22,6 +22,8 @@ from tools.label_server.__main__ import arguments, environment, server_command
 from tools.label_server.app_folder import ROOT
 
 TESTS = Path(__file__).resolve().parents[1]
+# Where the networks lie that stand in for the bundles' own: servers import them, and so do the tests.
+STAND_INS = [str(TESTS), str(TESTS / "bundles" / "ssam_2d"), str(ROOT)]
 
 
 class Server:
@@ -69,8 +71,7 @@ def running(
     port = free_port()
     options = arguments().parse_args([str(studies), "--port", str(port), *more])
     env = environment(app)
-    # For the networks that stand in for the bundles' own.
-    env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], *map(str, (TESTS, TESTS / "bundles" / "ssam_2d", ROOT))])
+    env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], *STAND_INS])
     temporary = folder / "temporary"
     temporary.mkdir()
     env |= {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from blocks import dice, post, seen
+from colour_network import ColourNetwork
 from monai.bundle import ConfigParser
 from PIL import Image
 from servers import running
@@ -36,8 +37,6 @@ def write_picture(path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory):
     """A server with ssam_2d, a network that knows colours in its place."""
-    from colour_network import ColourNetwork
-
     folder = tmp_path_factory.mktemp("colours")
     models, _ = make_app(folder / "app", ["fastsam3d"])
     bundle = folder / "app" / "model" / "ssam_2d"

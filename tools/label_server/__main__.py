@@ -65,8 +65,10 @@ def checked_studies(studies: str) -> str:
         raise ValueError(f"{studies}: no such folder; expected a folder of images, or the http:// address of DICOMweb")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"{studies}: not writable; MONAI Label keeps its list and the labels in the folder of images")
-    if not any(folder.glob("*")):
-        print(f"{studies} is empty: put images in, the server sees them as they come")
+    if not any(found for pattern in IMAGES for found in folder.glob(pattern)):
+        print(
+            f"{studies} has no images yet: put them right into it, and each DICOM series in a folder of its own there"
+        )
     return str(folder.resolve())
 
 
