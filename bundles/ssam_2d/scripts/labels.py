@@ -16,12 +16,19 @@ from torch import Tensor
 
 from .text_features import encode_names
 
+# Beside the scripts, wherever a program that loads the bundle runs.
+METADATA = Path(__file__).resolve().parents[1] / "configs" / "metadata.json"
 
-def label_names(metadata: Mapping[str, Any], weights: str | Path) -> list[str]:
+
+def label_names(weights: str | Path, metadata: Mapping[str, Any] | None = None) -> list[str]:
     """The labels of ``weights``, in the order of its output channels.
 
     Of ``NAME.pt`` they are in ``NAME.labels.json`` or, as training writes it, in ``labels.json`` beside it: a list of
     names. Without such a file they are the bundle's own: the channels of ``pred`` in its metadata.
+
+    Args:
+        weights: the file, which need not be there.
+        metadata: in the place of the bundle's own.
 
     Raises:
         ValueError: a file of labels that is no list of names.
@@ -33,6 +40,7 @@ def label_names(metadata: Mapping[str, Any], weights: str | Path) -> list[str]:
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise ValueError(f"{own}: expected a list of names, as training writes it")
             return names
+    metadata = json.loads(METADATA.read_text()) if metadata is None else metadata
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     return [channels[key] for key in sorted(channels, key=int) if key != "0"]
 

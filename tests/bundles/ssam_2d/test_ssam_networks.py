@@ -216,7 +216,6 @@ def test_the_small_base_is_small_and_its_labels_are_those_of_the_metadata(ssam_p
     parser = configured()
     parser["label_names"] = {
         "_target_": "scripts.labels.label_names",
-        "metadata": "@metadata",
         "weights": "elsewhere/model.pt",
     }
     network = parser.get_parsed_content("network_def")

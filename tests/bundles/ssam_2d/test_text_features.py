@@ -146,9 +146,12 @@ def test_text_models_that_do_not_serve_are_refused(clip_folder, tmp_path, monkey
 def test_labels_come_from_the_run_or_from_the_metadata(tmp_path):
     channels = {"10": "liver", "0": "background", "2": "spleen", "1": "polyp"}
     metadata = {"network_data_format": {"outputs": {"pred": {"channel_def": channels}}}}
-    assert label_names(metadata, tmp_path / "model.pt") == ["polyp", "spleen", "liver"]
+    assert label_names(tmp_path / "model.pt", metadata) == ["polyp", "spleen", "liver"]
+    assert "polyp" in label_names(tmp_path / "model.pt")
     (tmp_path / "labels.json").write_text('["grey matter", "white matter"]')
-    assert label_names(metadata, tmp_path / "model.pt") == ["grey matter", "white matter"]
-    (tmp_path / "labels.json").write_text('{"1": "gland"}')
+    assert label_names(tmp_path / "model.pt", metadata) == ["grey matter", "white matter"]
+    (tmp_path / "model.labels.json").write_text('["gland"]')
+    assert label_names(tmp_path / "model.pt", metadata) == ["gland"]
+    (tmp_path / "model.labels.json").write_text('{"1": "gland"}')
     with pytest.raises(ValueError, match="expected a list of names"):
-        label_names(metadata, tmp_path / "model.pt")
+        label_names(tmp_path / "model.pt", metadata)
