@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..common.distillation import FeatureCache, LayerwiseLoss, ProgressiveSchedule, cosine, on_grid
+from ..common.weights import load_weights
 from .clicking import Clicking, Interaction
 from .interactive import chance, each_object
 
@@ -153,6 +154,21 @@ def likeness(ours: Tensor, theirs: Tensor) -> Tensor:
     return 1 - cosine(on_grid(ours, theirs.shape[1:-1]), theirs)
 
 
+def read_teacher(network: nn.Module, path: str | None) -> nn.Module:
+    """The teacher with its weights, before any data is read.
+
+    Raises:
+        ValueError: no weights, or those of another network.
+    """
+    if not path:
+        raise ValueError(
+            "no teacher_path was given: expected the model.pt that train_teacher.json wrote, or converted weights of "
+            "SAM-Med3D, all of teacher_def's tensors"
+        )
+    load_weights(network, path)
+    return network.eval()
+
+
 class StartFromTeacher:
     """Handler that gives a network, when the training starts, all weights of the teacher's decoder that fit it.
 
@@ -161,7 +177,7 @@ class StartFromTeacher:
 
     Args:
         network: to be given weights.
-        teacher: with its weights loaded.
+        teacher: with its weights.
         parts: of both.
     """
 
