@@ -77,6 +77,21 @@ def test_the_command_line_says_what_is_wrong(given, sentence, capsys):
     assert sentence in capsys.readouterr().err
 
 
+def test_images_that_may_only_be_read_are_served_by_links(tmp_path, monkeypatch, capsys):
+    studies = tmp_path / "archive"
+    (studies / "series").mkdir(parents=True)
+    (studies / "labels").mkdir()
+    (studies / "scan.nii.gz").write_bytes(b"")
+    assert command.checked_studies(str(studies), tmp_path / "app") == str(studies)
+    monkeypatch.setattr(os, "access", lambda *given: False)
+    for _ in range(2):
+        served = Path(command.checked_studies(str(studies), tmp_path / "app"))
+    assert served == tmp_path / "app" / "studies" / "archive"
+    assert sorted(p.name for p in served.iterdir()) == ["scan.nii.gz", "series"]
+    assert (served / "scan.nii.gz").resolve() == studies / "scan.nii.gz"
+    assert f"labels go to {served / 'labels'}" in capsys.readouterr().out
+
+
 def test_a_port_in_use_is_named(capsys):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

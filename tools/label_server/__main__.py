@@ -52,8 +52,11 @@ def listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def checked_studies(studies: str) -> str:
-    """The absolute path of a folder, or an address as it is.
+def checked_studies(studies: str, app: Path) -> str:
+    """The absolute path of a folder that the server may write to, or an address as it is.
+
+    MONAI Label keeps its list of images and the labels in the folder of the images: where that cannot be, a folder in
+    ``app`` with links to them takes its place.
 
     Raises:
         ValueError: no such folder.
@@ -63,13 +66,18 @@ def checked_studies(studies: str) -> str:
     folder = Path(studies).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{studies}: no such folder; expected a folder of images, or the http:// address of DICOMweb")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"{studies}: not writable; MONAI Label keeps its list and the labels in the folder of images")
     if not any(found for pattern in IMAGES for found in folder.glob(pattern)):
-        print(
-            f"{studies} has no images yet: put them right into it, and each DICOM series in a folder of its own there"
-        )
-    return str(folder.resolve())
+        print(f"{studies} has no images yet: put them right into it, and each DICOM series in a folder of its own")
+    folder = folder.resolve()
+    if os.access(folder, os.W_OK | os.X_OK):
+        return str(folder)
+    links = app / "studies" / folder.name
+    links.mkdir(parents=True, exist_ok=True)
+    for item in folder.iterdir():
+        if item.name != "labels" and not (links / item.name).is_symlink():
+            (links / item.name).symlink_to(item)
+    print(f"{studies} is not writable: links to its images are served, labels go to {links / 'labels'}")
+    return str(links)
 
 
 def check_port(host: str, port: int) -> None:
@@ -115,10 +123,10 @@ def main(given: list[str] | None = None) -> int:
         unknown = sorted(set(names) - set(FOLDERS))
         if unknown or not names:
             raise ValueError(f"--bundles {options.bundles}: expected some of {', '.join(FOLDERS)}")
-        studies = checked_studies(options.studies)
+        app = options.app.expanduser().resolve()
+        studies = checked_studies(options.studies, app)
         if not options.set_up_only:
             check_port(options.host, options.port)
-        app = options.app.expanduser().resolve()
         models, remarks = make_app(app, names, labels, options.fresh_weights)
     except ValueError as error:
         print(error, file=sys.stderr)
