@@ -50,6 +50,12 @@ def test_bad_input_is_refused_with_its_reason(known, image, params, sentence):
     assert "Traceback" not in answer["detail"]
 
 
+def test_a_name_that_is_none_of_the_server_s_labels_is_refused(known, image):
+    status, answer = infer(known, {"livr": [[17, 23, 8]]}, model="fastsam3d_deepedit")
+    assert status == 400
+    assert "unknown label 'livr': the server was started with liver, spleen, tumour" in answer["detail"]
+
+
 def test_what_is_not_there_is_named(known, image):
     status, answer = infer(known, CLICK, image="nobody")
     assert status == 404

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
+
+# What the bundle calls its one label.
+DEFAULT_NAME = "object"
 
 
 class OtherTool(BundleInferTask):
@@ -30,17 +34,38 @@ class OtherTool(BundleInferTask):
         if type == InferType.DEEPEDIT:
             self.labels = {"background": 0, **task.labels}
 
+    def pre_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
+        """The bundle's, and for label names a look at the names before anything is computed."""
+        more = [KnownNames(self.labels)] if self.type == InferType.DEEPEDIT else []
+        return [*super().pre_transforms(data), *more]
+
     def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
         """The bundle's, and for label names the values that the model's labels have."""
         more = [ValuesOfLabels(self.labels)] if self.type == InferType.DEEPEDIT else []
         return [*super().post_transforms(data), *more]
 
 
+class KnownNames:
+    """Refuses clicks for names that are none of the labels, where the server was given labels."""
+
+    def __init__(self, labels: dict[str, int]) -> None:
+        self.known = [name for name in labels if name != "background"]
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        names = [prompt["name"] for prompt in json.loads(data["image"].meta["prompts"])]
+        unknown = [name for name in names if name.lower() not in self.known]
+        if unknown and self.known != [DEFAULT_NAME]:
+            raise ValueError(
+                f"unknown label {', '.join(map(repr, unknown))}: the server was started with {', '.join(self.known)}"
+            )
+        return data
+
+
 class ValuesOfLabels:
     """Gives the objects of a label map the values of the model's labels.
 
     The bundle numbers objects as they come in the request, and a viewer that knows the labels takes the number for that
-    of a label. Nothing changes where an object has another name than the labels.
+    of a label. Without labels of the server's own any name will do, and nothing changes.
     """
 
     def __init__(self, labels: dict[str, int]) -> None:
