@@ -80,3 +80,6 @@ def normalise_above_zero(cube: Tensor, inside: Tensor, bounds: tuple[float, floa
     if counted.numel() < 2:
         return torch.zeros_like(cube)
     return (cube - counted.mean()) / counted.std().clamp(min=1e-6) * inside
+
+
+NORMALISATIONS = {"clipped": normalise, "above_zero": normalise_above_zero}

@@ -77,6 +77,21 @@ def test_the_other_ratios_name_layers_that_the_default_networks_have(variant, de
     assert blocks == [[ratio * i, i] for i in range(1, depth + 1)]
 
 
+def test_sam_med3ds_teacher_fits_the_students_layers(fastsam3d_path):
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "distill.json"), str(CONFIGS / "variants" / "sammed3d_teacher.json")])
+    with torch.device("meta"):
+        student, teacher = (parser.get_parsed_content(n).image_encoder for n in ("network_def", "teacher_def"))
+    loss = parser.get_parsed_content("loss")
+    for (theirs, ours), projection in zip(loss.pairs, loss.projections, strict=True):
+        channels = [
+            n.neck[0].out_channels if p == "embedding" else n.pos_embed.shape[-1]
+            for n, p in ((teacher, theirs), (student, ours))
+        ]
+        assert [projection.out_features, projection.in_features] == channels
+        assert theirs == "embedding" or theirs <= len(teacher.blocks)
+
+
 def test_k_grows_and_the_loss_takes_in_more_pairs(train, teacher, tmp_path):
     folder = train("distill.json", teacher_path=teacher, k_every=1, k_unit="steps", max_epochs=1)
     assert torch.load(folder / "state.pt", weights_only=True)["parts"]["schedule"] == {"done": 4, "unit": "steps"}

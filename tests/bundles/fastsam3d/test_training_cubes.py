@@ -88,8 +88,20 @@ def test_cubes_are_normalised_and_hold_their_objects():
 def test_every_present_class_is_drawn():
     rng = np.random.default_rng(2)
     volume = phantom_volume(GRIDS["LPS"])
-    sizes = [int(drawn_cube(volume, rng, 32, 1, 2.0, (2.0, 2.0)).targets.sum()) for _ in range(12)]
+    sizes = [int(random_cube(volume, rng, 32, 1, 2.0, (2.0, 2.0), 1).targets.sum()) for _ in range(12)]
     assert min(sizes) < 200 < 700 < max(sizes)
+
+
+def test_sam_med3ds_teacher_sees_its_own_normalisation(items):
+    data = loaded_dataset(items, preparation(), progress=False)
+    for augment in (True, False):
+        image = SeededDataset(data, DrawCubed(32, 2.0, 1, augment, "above_zero"), 1)[0]["image"]
+        # Mean and deviation are those of the voxels above zero, nothing is clipped: most voxels lie far below.
+        highest = image[image > image.min() + 0.5 * (image.max() - image.min())]
+        assert abs(float(highest.mean())) < 0.5
+        assert float(image.min()) < -3
+    with pytest.raises(ValueError, match="normalisation 'z': expected clipped or above_zero"):
+        DrawCubed(normalisation="z")
 
 
 def test_an_object_of_one_voxel_is_found():

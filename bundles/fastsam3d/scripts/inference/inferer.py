@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..common.bounded_cache import BoundedCache
 from ..common.geometry import Grid, cube_around, resample
-from ..common.intensity import intensity_bounds, normalise, normalise_above_zero
+from ..common.intensity import NORMALISATIONS, intensity_bounds
 from . import cubes
 from .decoding import CubeMemory, decode_clicks
 from .fast_path import FastPath
@@ -28,8 +28,6 @@ from .label_map import count_voxels, label_map
 from .scene import Scene, unpack
 from .summary import summarise
 from .targets import Target, View, cube_prompt, place, share_cubes
-
-NORMALISATIONS = {"clipped": normalise, "above_zero": normalise_above_zero}
 
 
 class ClickInferer(Inferer):

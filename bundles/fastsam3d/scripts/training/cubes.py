@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..common.clicks import deepest_point, random_inner_point
 from ..common.geometry import Grid, cube_around, random_rotation, resample
-from ..common.intensity import normalise
+from ..common.intensity import NORMALISATIONS, normalise
 
 # How many voxels of the cube an object must have to be asked for.
 FEWEST_VOXELS = 120
@@ -60,7 +60,7 @@ def drawn_cube(
     size: int,
     objects: int,
     spacing: float,
-    spacings: tuple[float, float] | None = None,
+    normalisation: str = "clipped",
 ) -> Cube:
     """:func:`random_cube`, tried until an object of the volume is in it.
 
@@ -68,7 +68,8 @@ def drawn_cube(
         ValueError: objects too small to be found again in any cube.
     """
     for attempt in range(ATTEMPTS):
-        cube = random_cube(volume, rng, size, objects, spacing, spacings, max(1, FEWEST_VOXELS >> (attempt // 2)))
+        fewest = max(1, FEWEST_VOXELS >> (attempt // 2))
+        cube = random_cube(volume, rng, size, objects, spacing, None, fewest, normalisation)
         if cube is not None:
             return cube
     raise ValueError(f"{volume.name}: no object was left in {ATTEMPTS} cubes of {size} voxels; expected larger objects")
@@ -82,6 +83,7 @@ def random_cube(
     spacing: float,
     spacings: tuple[float, float] | None = None,
     fewest: int = FEWEST_VOXELS,
+    normalisation: str = "clipped",
 ) -> Cube | None:
     """A cube around a random object, in random pose, scale and intensities; None where the object got lost.
 
@@ -93,6 +95,7 @@ def random_cube(
         spacing: mm between voxels of the cube that is shown first at inference; three of ten cubes have it.
         spacings: smallest and largest mm between voxels; None for what the volume's own spacing allows.
         fewest: voxels that an object must have in the cube.
+        normalisation: ``clipped``, in random looks, or ``above_zero``, SAM-Med3D's, as the intensities are.
     """
     first = volume.targets[rng.integers(len(volume.targets))]
     mask, step = _sparse_mask(volume, first)
@@ -109,10 +112,12 @@ def random_cube(
     others = [visible[i] for i in rng.permutation(len(visible)) if visible[i] != first]
     chosen = [first, *others, *[first] * objects][:objects]
     targets = torch.stack([_union(labels, t) for t in chosen])[:, None].to(torch.uint8)
+    if normalisation != "clipped":
+        return Cube(NORMALISATIONS[normalisation](image, inside, volume.bounds), targets)
     return Cube(_random_look(image, inside, volume.bounds, rng), targets)
 
 
-def plain_cube(volume: Volume, target: Sequence[int], size: int) -> Cube:
+def plain_cube(volume: Volume, target: Sequence[int], size: int, normalisation: str = "clipped") -> Cube:
     """The cube around the deepest point of an object that shows all of it, without any chance: for validation."""
     mask, step = _sparse_mask(volume, target)
     voxels = mask.nonzero().numpy() * step
@@ -122,7 +127,8 @@ def plain_cube(volume: Volume, target: Sequence[int], size: int) -> Cube:
     grid = cube_around(center, spacing, size)
     image, inside = resample(volume.image, volume.grid, grid)
     labels = resample(volume.labels, volume.grid, grid, mode="nearest")[0][0].to(torch.uint8) * inside
-    return Cube(normalise(image, inside, volume.bounds), _union(labels, target)[None, None].to(torch.uint8))
+    target_mask = _union(labels, target)[None, None].to(torch.uint8)
+    return Cube(NORMALISATIONS[normalisation](image, inside, volume.bounds), target_mask)
 
 
 def random_point(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

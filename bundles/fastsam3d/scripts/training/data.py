@@ -17,7 +17,7 @@ from monai.transforms import MapTransform, Randomizable, Transform
 from tqdm import tqdm
 
 from ..common.geometry import Grid
-from ..common.intensity import intensity_bounds
+from ..common.intensity import NORMALISATIONS, intensity_bounds
 from .cubes import Volume, drawn_cube, plain_cube
 
 # Labels are kept as uint8.
@@ -70,15 +70,26 @@ class DrawCubed(Randomizable, Transform):
         spacing: mm between voxels of the cube that is shown first at inference; three of ten cubes have it.
         objects: K, how many objects of the cube are asked for; one may come twice where there are fewer.
         augment: random pose, scale and intensities; else the cube that shows the whole object, as it lies.
+        normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights, as in the inferer.
     """
 
-    def __init__(self, size: int = 128, spacing: float = 1.5, objects: int = 1, augment: bool = True) -> None:
+    def __init__(
+        self,
+        size: int = 128,
+        spacing: float = 1.5,
+        objects: int = 1,
+        augment: bool = True,
+        normalisation: str = "clipped",
+    ) -> None:
         if size < 1 or objects < 1 or not spacing > 0:
             raise ValueError(f"cubes of {size} voxels at {spacing} mm, {objects} objects: expected positive numbers")
         self.size = size
         self.spacing = spacing
         self.objects = objects
+        if normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation {normalisation!r}: expected {' or '.join(NORMALISATIONS)}")
         self.augment = augment
+        self.normalisation = normalisation
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[str, Any]:
         seed = int(self.R.randint(2**31))
@@ -88,9 +99,9 @@ class DrawCubed(Randomizable, Transform):
         bounds = tuple(float(b) for b in data["bounds"])
         volume = Volume(data["image"], data["label"], grid, bounds, targets, data["name"])
         if self.augment:
-            cube = drawn_cube(volume, rng, self.size, self.objects, self.spacing)
+            cube = drawn_cube(volume, rng, self.size, self.objects, self.spacing, self.normalisation)
         else:
-            cube = plain_cube(volume, targets[rng.integers(len(targets))], self.size)
+            cube = plain_cube(volume, targets[rng.integers(len(targets))], self.size, self.normalisation)
         return {"image": cube.image, "label": cube.targets, "seed": seed}
 
 
