@@ -119,7 +119,7 @@ def to_display(values: Tensor, window: str | Sequence[float] = "auto") -> Tensor
     if not bool(finite.all()):
         values = torch.where(finite, values, values[finite].min())
     low, high = intensity_bounds(values, window)
-    return ((values - low) * (255 / (high - low))).clamp(0, 255)
+    return (values - low).mul_(255 / (high - low)).clamp_(0, 255)
 
 
 def normalise(image: Tensor) -> Tensor:

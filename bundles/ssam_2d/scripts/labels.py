@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .text_features import encode_names
+from .text_features import TABLE, encode_names
 
 # Beside the scripts, wherever a program that loads the bundle runs.
 METADATA = Path(__file__).resolve().parents[1] / "configs" / "metadata.json"
@@ -79,7 +79,8 @@ def name_features(
 
 def encode_unknown(names: Sequence[str], labels: Sequence[str], features: Tensor, text_model: str | None) -> Tensor:
     """Features of names that the network was not trained on; see :func:`name_features`."""
-    if not text_model:
+    # The table has a vector for every name, and in those that were not trained there is no meaning.
+    if not text_model or text_model == TABLE:
         near = {name: get_close_matches(name.casefold(), [label.casefold() for label in labels]) for name in names}
         hints = "; ".join(f"{name!r} is near to {', '.join(found)}" for name, found in near.items() if found)
         raise ValueError(

@@ -10,8 +10,10 @@ import itk
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from pictures import write_dicom_slice
 from PIL import Image
+from small_sam import small_sam
 from volumes import rotation
 
 H, W = 50, 90
@@ -227,3 +229,31 @@ def test_nrrd_in_and_out_and_a_slice_with_two_axes(run_ssam, tmp_path):
     folder = run_ssam(image=tmp_path / "b.nii.gz", labels=["bright"])
     found = np.asarray(nib.load(folder / "b_seg.nii.gz").dataobj)
     assert found.shape == (26, 30) and overlap(found == 4, values[:, :, 1] > 0) > 0.9
+
+
+def test_half_precision_gives_nearly_the_same(run_ssam, picture):
+    network = small_sam()
+    torch.save(network.state_dict(), picture.with_name("model.pt"))
+    settings = {"image": picture, "image_size": 32, "network_def": network, "probabilities": True}
+    pages = []
+    for amp in (False, True):
+        folder = run_ssam(**settings, amp=amp, ckpt_path=picture.with_name("model.pt"))
+        pages.append(np.array(Image.open(folder / "a_seg_probabilities.tif")))
+    assert 0 < np.abs(pages[0] - pages[1]).max() < 0.05
+
+
+def test_the_command_line_from_another_folder(run_command, ssam_path, ssam_weights, picture, tmp_path):
+    done = run_command(
+        tmp_path,
+        bundle_root=str(ssam_path),
+        config_file=str(ssam_path / "configs" / "inference.json"),
+        image=str(picture),
+        labels=["polyp", "cancer"],
+        ckpt_path=str(ssam_weights),
+        output_dir="out",
+        device="cpu",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found, described = read_map(tmp_path / "out")
+    assert found.shape == (H, W) and set(described["label_names"].values()) == {"polyp", "cancer"}
+    assert set(np.unique(found)) <= {0, *(int(v) for v in described["label_names"])}

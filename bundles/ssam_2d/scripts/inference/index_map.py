@@ -62,13 +62,16 @@ def summarise(scene: Scene, targets: list[Target], found: IndexMap) -> dict[str,
     The score of a label is the mean probability of its pixels, or the highest of all where it has none.
     """
     size = max(target.value for target in targets) + 1
-    flat = found.labels.flatten().long()
-    counts = torch.bincount(flat, minlength=size).tolist()
-    sums = torch.bincount(flat, weights=found.probability.flatten().double(), minlength=size).tolist()
+    counts, sums = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.double)
+    # Slice by slice: counting takes copies of eight bytes a pixel.
+    for labels, probability in zip(found.labels, found.probability, strict=True):
+        flat, weights = labels.flatten().long(), probability.flatten().double()
+        counts += torch.bincount(flat, minlength=size).cpu()
+        sums += torch.bincount(flat, weights=weights, minlength=size).cpu()
     objects = []
     for target in targets:
-        count = counts[target.value]
-        score = sums[target.value] / count if count else found.highest.get(target.value, 0.0)
+        count = int(counts[target.value])
+        score = float(sums[target.value]) / count if count else found.highest.get(target.value, 0.0)
         described = {
             "name": target.name,
             "label": target.value,
