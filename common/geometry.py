@@ -9,6 +9,7 @@ centre of its voxel; a grid covers half a voxel more on each side.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from torch.nn import functional as F
 SLAB_VOXELS = 1 << 23
 # Axes that part by less than this many voxels over the whole grid are parallel.
 NEGLIGIBLE = 1e-3
+# The corners of a unit cube, the last axis changing fastest.
+CORNERS = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
 # Up to so many source voxels along an axis, interpolation along it is fastest as a matrix product.
 SHORT_AXIS = 160
 
@@ -52,8 +55,7 @@ class Grid(NamedTuple):
 
     def corners_mm(self) -> np.ndarray:
         """(8, 3) mm: the outer corners of the corner voxels."""
-        low, high = np.full(3, -0.5), np.asarray(self.shape) - 0.5
-        return self.to_mm(np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, 8).T)
+        return self.to_mm(CORNERS * self.shape - 0.5)
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> Grid:
         """The part of this grid from voxel ``start`` up to, not with, voxel ``stop``."""
@@ -119,8 +121,11 @@ def resample(
     volume, source = _average(volume, source, factors)
     step = max(1, SLAB_VOXELS // (target.shape[1] * target.shape[2]))
     if step >= target.shape[0]:
-        sampled = _sample(volume, _positions(source, target, volume.device), target.shape, mode)
-        return sampled, _inside(_positions(fine, target, volume.device), fine.shape).expand(target.shape)
+        positions = _positions(source, target, volume.device)
+        sampled = _sample(volume, positions, target.shape, mode)
+        if source is not fine:
+            positions = _positions(fine, target, volume.device)
+        return sampled, _inside(positions, fine.shape).expand(target.shape)
     values = torch.empty(volume.shape[0], *target.shape, dtype=dtype, device=volume.device)
     inside = torch.empty(target.shape, dtype=torch.bool, device=volume.device)
     for first in range(0, target.shape[0], step):
@@ -209,5 +214,8 @@ def _inside(positions: list[Tensor], shape: Sequence[int]) -> Tensor:
     """Which positions lie in a grid of ``shape``, half a voxel around its border included; it broadcasts."""
     inside = torch.ones((), dtype=torch.bool, device=positions[0].device)
     for position, n in zip(positions, shape, strict=True):
-        inside = inside & (position > -0.5 - 1e-3) & (position < n - 0.5 + 1e-3)
+        within = (position > -0.5 - 1e-3) & (position < n - 0.5 + 1e-3)
+        # Mostly it is all of them, which a short axis tells at once: nothing as large as the target is made then.
+        if not bool(within.all()):
+            inside = inside & within
     return inside

@@ -4,20 +4,26 @@
 """The fast path computes what the plain network computes, and never with yesterday's weights."""
 
 import copy
+import importlib
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from torch import nn
 
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.inference.fast_layers import Int8Linear, PackedLinear, PatchProduct, can_pack
 from bundles.fastsam3d.scripts.inference.fast_path import FastPath, choose_precision, prepare_for_inference
+from bundles.fastsam3d.scripts.inference.fast_refiner import FastRefiner
+from bundles.fastsam3d.scripts.inference.few_tokens import ImageToTokens, TokensToImage
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
-from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D, SplitCells, from_cells, to_cells
+from bundles.fastsam3d.scripts.networks.mask_decoder import Attention, MaskDecoder3D, SplitCells, from_cells, to_cells
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
+from bundles.fastsam3d.scripts.networks.refiner import Refiner
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 from common.weights import weights_key
 from tools.train_default import build_network
@@ -74,6 +80,75 @@ def test_layers_are_replaced():
     quantised = prepare_for_inference(small_network(), "int8")
     assert any(isinstance(m, Int8Linear) for m in quantised.image_encoder.modules())
     assert not any(isinstance(m, Int8Linear) for m in quantised.mask_decoder.modules())
+
+
+def refined_network() -> FastSAM3D:
+    """The bundle's form in a small size, with a refiner and drawn prompts."""
+    network = small_network(stem=True)
+    refined = FastSAM3D(
+        network.image_encoder, network.prompt_encoder, network.mask_decoder, Refiner(4, (8, 12, 16)), draw_prompts=True
+    )
+    with torch.no_grad():
+        for parameter in refined.refiner.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return refined.eval()
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("precision", ["float32", "mixed", "bfloat16"])
+def test_the_refiner_s_sums_add_up(precision, rounds):
+    """With random weights, rounds of which each sees its own last answer: errors of half precision grow."""
+    network = refined_network()
+    fast = prepare_for_inference(network, precision)
+    assert isinstance(fast.refiner, FastRefiner) and isinstance(network.refiner, Refiner)
+    points, labels, masks = prompts()
+    with torch.inference_mode():
+        volume = torch.randn(1, 1, 32, 32, 32)
+        plain, seen = network.encode(volume), fast.encode(volume)
+        for boxes in (None, torch.tensor([[[3.0, 4, 5], [20, 22, 24]]] * 2)):
+            for given in (masks, None):
+                expected, iou = network.decode(plain, points, labels, boxes, given, rounds=rounds)
+                logits, fast_iou = fast.decode(seen, points, labels, boxes, given, rounds=rounds)
+                tolerance = 1e-4 if precision == "float32" else 0.03 * rounds
+                assert (logits.float() - expected).abs().max() <= tolerance * expected.abs().max()
+                assert (fast_iou.float() - iou).abs().max() <= tolerance
+
+
+def test_mixed_computes_the_refiner_alone_in_half_precision():
+    fast = prepare_for_inference(refined_network(), "mixed")
+    dtypes = {name: {p.dtype for p in part.parameters()} for name, part in fast.named_children()}
+    assert torch.bfloat16 in dtypes.pop("refiner")
+    assert all(kinds == {torch.float32} for kinds in dtypes.values())
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 40])
+@pytest.mark.parametrize("objects", [1, 3])
+def test_few_tokens_attend_as_many_do(tokens, objects):
+    torch.manual_seed(0)
+    attention = Attention(48, 4, 2)
+    cells, queries, values = torch.randn(objects, 90, 48), torch.randn(objects, tokens, 48), torch.randn(1, 48)
+    with torch.inference_mode():
+        for few, given in (
+            (TokensToImage(attention), (queries, cells, cells + values)),
+            (ImageToTokens(attention), (cells, queries, queries + values)),
+        ):
+            torch.testing.assert_close(few(*given), attention(*given), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_are_known_by_name_where_modules_were_imported_anew(fastsam3d_path):
+    """MONAI Label makes the network, forgets ``scripts``, and imports it again for the inferer."""
+    parser = ConfigParser()
+    parser.read_config(str(fastsam3d_path / "configs" / "inference.json"))
+    parser["bundle_root"] = str(fastsam3d_path)
+    network = parser.get_parsed_content("network_def").eval()
+    for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
+        del sys.modules[name]
+    inferer = parser.get_parsed_content("inferer")
+    assert type(network) is not importlib.import_module("scripts.networks.fastsam3d").FastSAM3D
+    fast, _ = inferer.fast_path(network, CPU)
+    kinds = [type(m).__name__ for m in fast.modules()]
+    assert "SplitCells" not in kinds and "FastRefiner" in kinds
+    assert kinds.count("TokensToImage") == 3 and kinds.count("ImageToTokens") == 2
 
 
 def test_a_network_of_another_kind_is_left_alone(threshold_network):

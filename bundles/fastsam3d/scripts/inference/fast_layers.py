@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from ..networks.embedding import Embedding
 from ..networks.layers import MLP, PatchEmbed3D
-from ..networks.mask_decoder import SplitCells
+from ..networks.mask_decoder import Attention, SplitCells
+from .few_tokens import ImageToTokens, TokensToImage
 
 # oneDNN lays a weight out for products with about so many rows; any other number works as well.
 ROWS = 512
@@ -26,14 +27,18 @@ def faster(module: nn.Module, products: str = "packed") -> nn.Module:
             cannot look into packed weights), or ``int8``.
     """
     for name, child in module.named_children():
-        if isinstance(child, MLP) and isinstance(child.act, nn.GELU):
+        if _is(child, MLP) and isinstance(child.act, nn.GELU):
             child.lin1, child.act = linear_gelu(child.lin1, products), nn.Identity()
             child.lin2 = linear(child.lin2, products)
+        elif _is(child, Attention) and name.endswith("token_to_image"):
+            setattr(module, name, faster(TokensToImage(child), products))
+        elif _is(child, Attention) and name.endswith("image_to_token"):
+            setattr(module, name, faster(ImageToTokens(child), products))
         elif isinstance(child, nn.Linear):
             setattr(module, name, linear(child, products))
-        elif isinstance(child, SplitCells):
+        elif _is(child, SplitCells):
             setattr(module, name, SplitCellsProduct(child, products))
-        elif isinstance(child, PatchEmbed3D) and child.proj.weight.dtype != torch.float32:
+        elif _is(child, PatchEmbed3D) and child.proj.weight.dtype != torch.float32:
             setattr(module, name, PatchProduct(child, products))
         elif isinstance(child, nn.GroupNorm) and child.weight.device.type == "cpu" and child.weight.dtype.itemsize < 4:
             setattr(module, name, ExactGroupNorm(child))
@@ -42,6 +47,14 @@ def faster(module: nn.Module, products: str = "packed") -> nn.Module:
         else:
             faster(child, products)
     return module
+
+
+def _is(module: nn.Module, kind: type) -> bool:
+    """Whether this is the very class, by its name.
+
+    MONAI Label imports a bundle's modules anew between making the network and using it: its classes are then others.
+    """
+    return (type(module).__module__, type(module).__qualname__) == (kind.__module__, kind.__qualname__)
 
 
 def linear(layer: nn.Linear, products: str) -> nn.Module:
@@ -160,6 +173,6 @@ class CompiledEncoder(nn.Module):
             return self.compiled(image)
         out = self.graphed(image)
         # The next replay overwrites what this one returns, and embeddings are kept.
-        if isinstance(out, Embedding):
+        if not isinstance(out, Tensor):
             return out._replace(features=out.features.clone(), skips=tuple(s.clone() for s in out.skips))
         return out.clone()

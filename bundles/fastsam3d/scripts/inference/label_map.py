@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..common.geometry import Grid, overlap, resample
+from ..common.geometry import CORNERS, Grid, overlap, resample
 from ..networks.drawing import LARGEST_LOGIT
 from .cubes import extent
 from .targets import Target, View
@@ -32,8 +32,11 @@ def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tenso
         box, region = _region(views, image)
         logits = _merge(target.views, region, device)
         won = logits > (0 if best is None else best[box])
-        # Later values are larger ones: taking the maximum is filling, without a branch for each voxel.
-        torch.maximum(labels[box], won.to(labels.dtype) * value, out=labels[box])
+        if value == 1:
+            labels[box] = won
+        else:
+            # Later values are larger ones: taking the maximum is filling, without a branch for each voxel.
+            torch.maximum(labels[box], won.to(labels.dtype) * value, out=labels[box])
         if best is not None:
             torch.maximum(best[box], logits, out=best[box])
     return labels if labels.dtype == torch.uint8 else labels.to(torch.uint16)
@@ -68,7 +71,7 @@ def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:
         part = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
         # A thick slice gets what its middle says: a mean would mix it with what lies beside it.
         values, inside = resample(view.logits, view.grid, region.crop(start, stop), average=False)
-        if inside.shape == region.shape and bool(inside.all()):
+        if inside.shape == region.shape and _covers(view.grid, region):
             # As with most objects: nothing of any other view is left to be seen.
             logits = values[0]
             continue
@@ -76,3 +79,9 @@ def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:
             logits = torch.full(region.shape, -LARGEST_LOGIT, device=device)
         logits[part] = torch.where(inside, values[0], logits[part])
     return logits
+
+
+def _covers(outer: Grid, inner: Grid) -> bool:
+    """Whether the centres of all voxels of ``inner`` lie in ``outer``: where its corner voxels do, all others do."""
+    corners = outer.to_voxels(inner.to_mm(CORNERS * (np.array(inner.shape) - 1)))
+    return bool(((corners >= -0.5) & (corners <= np.array(outer.shape) - 0.5)).all())
