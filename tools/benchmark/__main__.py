@@ -12,8 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from tools.benchmark import attention, bundle, click, encoder3d, machine, precision, requests, timing
+from tools.benchmark import (
+    attention,
+    bundle,
+    classical,
+    click,
+    encoder3d,
+    machine,
+    peak,
+    precision,
+    requests,
+    ssam,
+    timing,
+)
 
 BENCHMARKS = {
     "encoder3d": encoder3d,
@@ -22,11 +35,16 @@ BENCHMARKS = {
     "bundle": bundle,
     "requests": requests,
     "precision": precision,
+    "ssam": ssam,
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["classical"]:
+        # Masks are compared there, not times.
+        return classical.main(arguments[1:])
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -45,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     rates = {c.name.removeprefix("gemm torch."): c.flops / float(np.median(seconds[c.name])) for c in gemm}
     found["gemm_gflop_per_s"] = {dtype: rate / 1e9 for dtype, rate in rates.items()}
     rows = [timing.row(c, seconds[c.name], rates) for c in contestants if c.name in seconds]
+    if getattr(benchmark, "PEAKS", False):
+        for row in tqdm(rows, desc="memory", disable=options.no_progress, leave=False):
+            row |= peak.measured(options.name, row["name"], torch.get_num_threads(), options.quick)
     print(f"{options.name}: {benchmark.about(options.quick)}")
     print(", ".join(f"{key} {value}" for key, value in found.items() if key != "gemm_gflop_per_s"))
     print("GEMM, in this run: " + ", ".join(f"{d} {r / 1e9:.0f} GFLOP/s" for d, r in rates.items()))
@@ -52,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, reason in failures.items():
         print(f"{name}: not measured, {reason}")
     if options.json:
-        command = f"python -m tools.benchmark {' '.join(sys.argv[1:] if arguments is None else arguments)}"
+        command = f"python -m tools.benchmark {' '.join(arguments)}"
         result = {"command": command, "machine": found, "rows": rows, "not_measured": failures}
         Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
     return 0
@@ -60,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     names = "; ".join(f"{name}: {module.about(False)}" for name, module in BENCHMARKS.items())
+    names += "; classical: its own options, see python -m tools.benchmark classical --help"
     parser = argparse.ArgumentParser(prog="python -m tools.benchmark", description=f"{__doc__} {names}")
     parser.add_argument("name", choices=BENCHMARKS, help="what to measure")
     parser.add_argument("--json", help="where the numbers go")

@@ -122,15 +122,15 @@ def table(rows: Sequence[dict[str, Any]], against: str) -> str:
     """The rows as text; the ratio says how many times the time of row ``against`` each one took."""
     base = next((r["median_s"] for r in rows if r["name"] == against), None)
     width = max((len(r["name"]) for r in rows), default=4)
-    lines = [
-        f"{'':{width}}  {'median':>10} {'p10':>10} {'p90':>10} {'runs':>5} {'ratio':>8} {'GFLOP/s':>8} {'of GEMM':>8}"
-    ]
+    titles = f"{'median':>10} {'p10':>10} {'p90':>10} {'runs':>5} {'ratio':>8} {'GFLOP/s':>8} {'of GEMM':>8}"
+    with_memory = any("peak_mb" in r for r in rows)
+    lines = [f"{'':{width}}  {titles}" + (f" {'memory':>9}" if with_memory else "")]
     for r in rows:
         times = " ".join(f"{1000 * r[key]:7.2f} ms" for key in ("median_s", "p10_s", "p90_s"))
         ratio = f"{r['median_s'] / base:8.2f}" if base else f"{'':8}"
         rate = f"{r['gflop_per_s']:8.0f}" if "gflop_per_s" in r else f"{'':8}"
         share = f"{r['share_of_gemm']:8.0%}" if "share_of_gemm" in r else f"{'':8}"
-        lines.append(
-            f"{r['name']:{width}}  {times} {r['runs']:5d} {ratio} {rate} {share}  {r.get('note', '')}".rstrip()
-        )
+        memory = f" {r['peak_mb']:6.0f} MB" if "peak_mb" in r else ""
+        told = f"{r['name']:{width}}  {times} {r['runs']:5d} {ratio} {rate} {share}{memory}  {r.get('note', '')}"
+        lines.append(told.rstrip())
     return "\n".join(lines)
