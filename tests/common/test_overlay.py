@@ -36,6 +36,16 @@ def test_pictures_lie_beside_each_other_with_truth_clicks_and_boxes(tmp_path):
     assert (drawn[444:844, :400, :3] > 0.5).sum() == pytest.approx((drawn[22:422, :400, :3] > 0.5).sum(), rel=0.02)
 
 
+def test_large_images_are_reduced_with_their_marks(tmp_path):
+    image, labels = np.zeros((1500, 3000), np.uint8), np.zeros((1500, 3000), np.uint8)
+    labels[300:600, 1500:2400] = 1
+    save_overlay(tmp_path / "a.png", [Picture(image, labels, boxes=[(300, 900, 900, 1200)])], {1: "polyp"})
+    drawn = imread(tmp_path / "a.png")[..., :3]
+    # Every third pixel.
+    assert drawn.shape[1] == 1000 and (drawn[22 + 150, 650] > 0).any() and not drawn[22 + 150, 450].any()
+    assert (drawn[22 + 350, 97:104] > 0.2).any() and not drawn[22 + 350, 150:250].any()
+
+
 def test_colours_differ():
     colours = {tuple(round(c, 2) for c in colour(v)) for v in range(1, 41)}
     assert len(colours) == 40
