@@ -199,7 +199,7 @@ def test_a_killed_distillation_goes_on_with_its_schedule(train, teacher, tmp_pat
 
 
 def test_two_processes_have_the_loss_curve_of_one_with_the_summed_batch(train, tmp_path):
-    options = {"ckpt_path": "", "frozen": [], "draws": 8, "max_epochs": 2}
+    options = {"ckpt_path": "", "frozen_epochs": 1, "draws": 8, "max_epochs": 2}
     one = train("train.json", output_dir=tmp_path / "one", batch_size=2, **options)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

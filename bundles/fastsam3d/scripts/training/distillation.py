@@ -33,7 +33,7 @@ def encoder_layers(encoder: nn.Module, image: Tensor) -> dict[int | str, Tensor]
     Returns:
         layer -> (B, d, h, w, C).
     """
-    blocks = next(out for out in encoder.forward_features(image) if isinstance(out, list))
+    _, blocks, *_ = encoder.forward_features(image)
     layers: dict[int | str, Tensor] = {i: block for i, block in enumerate(blocks, start=1)}
     layers[EMBEDDING] = encoder.neck(blocks[-1].movedim(-1, 1)).movedim(1, -1)
     return layers
@@ -117,6 +117,10 @@ class LogitDistillation(nn.Module):
 
     def __init__(self, student: nn.Module, teacher: nn.Module, clicking: Clicking) -> None:
         super().__init__()
+        if not isinstance(clicking.steps, int):
+            raise ValueError(
+                f"steps {clicking.steps}: expected a single number of steps for the distillation of logits"
+            )
         self.student = student.image_encoder
         self.teacher = teacher.requires_grad_(False)
         self.clicking = clicking
