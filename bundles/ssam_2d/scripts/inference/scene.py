@@ -55,6 +55,13 @@ class Scene:
         """Stored indices -> column, row and slice."""
         return self.plane.point(point, self.stored) if self.plane else point
 
+    def box(self, corners: tuple) -> tuple[int, int, tuple[float, float, float, float]]:
+        """A stored box -> its first and last slice, and in each of them first column and row, last column and row."""
+        one, other = (self.place(corner) for corner in corners)
+        left, top, first = (min(a, b) for a, b in zip(one, other, strict=True))
+        right, bottom, last = (max(a, b) for a, b in zip(one, other, strict=True))
+        return round(first), round(last), (left, top, right, bottom)
+
     def as_stored(self, values: Tensor) -> Tensor:
         """(K, n, H, W) -> (K, H, W) for a 2D image, (K, X, Y, Z) for a volume."""
         if self.plane is None:

@@ -87,10 +87,9 @@ def add_prompt(target: Target, prompt: ObjectPrompt, scene: Scene) -> None:
         column, row, index = scene.place(point)
         target.points[min(max(round(index), 0), len(scene.slices) - 1)].append(((column, row), label))
     if prompt.box:
-        corners = [scene.place(corner) for corner in prompt.box]
-        (left, top, first), (right, bottom, last) = (list(map(f, *corners)) for f in (min, max))
-        for index in range(round(first), round(last) + 1):
-            target.boxes[index] = (left, top, right, bottom)
+        first, last, edges = scene.box(prompt.box)
+        for index in range(first, last + 1):
+            target.boxes[index] = edges
 
 
 def decode(

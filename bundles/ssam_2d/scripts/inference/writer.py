@@ -163,10 +163,7 @@ def marks(scene: Scene) -> tuple[list, list]:
             column, row, index = scene.place(point)
             points.append((round(index), ((column, row), label)))
         if prompt.box:
-            one, other = (scene.place(corner) for corner in prompt.box)
-            left, top, first = (min(a, b) for a, b in zip(one, other, strict=True))
-            right, bottom, last = (max(a, b) for a, b in zip(one, other, strict=True))
-            boxes.append((first, last, (left, top, right, bottom)))
+            boxes.append(scene.box(prompt.box))
     return points, boxes
 
 
