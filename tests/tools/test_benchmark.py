@@ -4,6 +4,7 @@
 """The benchmarks run at tiny sizes and tell their numbers; the published contestants compute what ours do."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D, RelativeAttention
 from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D, StridedGroupAttention
 from tools.benchmark import click, encoder3d, published_forms
-from tools.benchmark.__main__ import main
+from tools.benchmark.__main__ import CLOCKS, main
 from tools.benchmark.timing import Contestant, measure, row, table
 
 CPU = torch.device("cpu")
@@ -108,6 +109,12 @@ def test_slow_contestants_take_fewer_turns_and_failures_are_told():
     seconds, failures = measure(contestants, 5, CPU, progress=False)
     assert len(seconds["fast"]) == 5 and len(calls) > 5
     assert failures == {"broken": "no such kernel"} and "broken" not in seconds
+
+
+def test_the_processor_s_clock_does_not_count_waiting():
+    asleep = [Contestant("asleep", lambda: time.sleep(0.05))]
+    by_wall, by_cpu = (measure(asleep, 3, CPU, False, clock)[0]["asleep"] for clock in CLOCKS.values())
+    assert min(by_wall) >= 0.05 > 10 * max(by_cpu)
 
 
 def test_row_and_table():

@@ -40,7 +40,11 @@ class Contestant:
 
 
 def measure(
-    contestants: Sequence[Contestant], rounds: int, device: torch.device, progress: bool = True
+    contestants: Sequence[Contestant],
+    rounds: int,
+    device: torch.device,
+    progress: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Seconds of every run, and why a contestant could not run, both by name.
 
@@ -51,13 +55,15 @@ def measure(
         rounds: turns of the fast ones; one that needs seconds takes 3, one that needs many takes 2.
         device: waited for before and after each run.
         progress: show a bar.
+        clock: in seconds. ``time.process_time`` counts what the processor did for this process (in all its threads),
+            whoever else keeps it busy.
     """
     turns, failures = {}, {}
     with tqdm(total=2 * len(contestants), desc="warming up", disable=not progress, leave=False) as bar:
         for contestant in contestants:
             bar.set_postfix_str(contestant.name)
             try:
-                seconds = min(timed(contestant.run, device) for _ in _until_warm(contestant, device))
+                seconds = min(timed(contestant.run, device, clock) for _ in _until_warm(contestant, device))
             except (RuntimeError, ValueError, ImportError, MemoryError) as error:
                 failures[contestant.name] = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             else:
@@ -72,7 +78,7 @@ def measure(
                 share = turns[contestant.name] / rounds
                 if int((turn + 1) * share + 1e-9) > int(turn * share + 1e-9):
                     bar.set_postfix_str(contestant.name)
-                    seconds[contestant.name].append(timed(contestant.run, device))
+                    seconds[contestant.name].append(timed(contestant.run, device, clock))
                     bar.update()
     return seconds, failures
 
@@ -82,13 +88,13 @@ def _until_warm(contestant: Contestant, device: torch.device) -> range:
     return range(1 if timed(contestant.run, device) > 1 else 2)
 
 
-def timed(run: Callable[[], Any], device: torch.device) -> float:
+def timed(run: Callable[[], Any], device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of one run, everything that it started on the device included."""
     _wait(device)
-    start = time.perf_counter()
+    start = clock()
     run()
     _wait(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _wait(device: torch.device) -> None:
