@@ -89,6 +89,11 @@ def load_start(network: nn.Module, path: str | Path) -> StartReport:
     return report
 
 
+def knows_names(path: str | Path) -> bool:
+    """Whether a file holds more than SAM's three parts. Raises ValueError where it holds no weights."""
+    return not all(key.startswith(PARTS) for key in read_state(path))
+
+
 def resized(key: str, given: Tensor, own: Tensor) -> Tensor:
     """A tensor of positions in the shape of the network's own; any other tensor as it is."""
     if given.shape == own.shape or given.ndim != own.ndim or given.shape[-1] != own.shape[-1]:

@@ -93,9 +93,16 @@ def test_settings(refused, picture, tmp_path):
 
 
 def test_weights(refused, picture, tmp_path):
-    torch.save(sam_state(small_sam()), tmp_path / "base.pt")
     settings = {"image": picture, "image_size": 32, "network_def": small_sam()}
-    refused("weights of another architecture: .* missing", **settings, ckpt_path=tmp_path / "base.pt")
+    torch.save(small_sam(labels=["gland"]).state_dict(), tmp_path / "other.pt")
+    refused("weights of another architecture: .* of another size", **settings, ckpt_path=tmp_path / "other.pt")
+    torch.save({"conv.weight": torch.zeros(2)}, tmp_path / "conv.pt")
+    refused("weights of another architecture: .* missing", **settings, ckpt_path=tmp_path / "conv.pt")
     refused("no such file; expected the network's weights", **settings, ckpt_path=tmp_path / "none.pt")
     torch.save(small_sam().state_dict(), tmp_path / "model.pt")
     refused("expected multiples of the patch", **{**settings, "image_size": 30}, ckpt_path=tmp_path / "model.pt")
+    torch.save(sam_state(small_sam()), tmp_path / "sam.pt")
+    refused("no labels and no click or box was given", **settings, ckpt_path=tmp_path / "sam.pt")
+    refused("unknown label 'polyp': the network knows none", **settings, labels="polyp", ckpt_path=tmp_path / "sam.pt")
+    torch.save(sam_state(small_sam(width=32)), tmp_path / "wide.pt")
+    refused("width 32, network_def is", **settings, box=[2, 3, 9, 9], ckpt_path=tmp_path / "wide.pt")

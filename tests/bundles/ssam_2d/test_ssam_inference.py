@@ -13,8 +13,10 @@ import pytest
 import torch
 from pictures import write_dicom_slice
 from PIL import Image
-from small_sam import small_sam
+from small_sam import sam_state, small_sam
 from volumes import rotation
+
+from bundles.ssam_2d.scripts.images import normalise, to_network_size
 
 H, W = 50, 90
 # Rows and columns of two blocks; nothing is symmetric, so that nothing can be turned without being noticed.
@@ -229,6 +231,23 @@ def test_nrrd_in_and_out_and_a_slice_with_two_axes(run_ssam, tmp_path):
     folder = run_ssam(image=tmp_path / "b.nii.gz", labels=["bright"])
     found = np.asarray(nib.load(folder / "b_seg.nii.gz").dataobj)
     assert found.shape == (26, 30) and overlap(found == 4, values[:, :, 1] > 0) > 0.9
+
+
+def test_a_plain_sam_answers_clicks_and_boxes(run_ssam, picture):
+    torch.save(sam_state(small_sam()), picture.with_name("sam.pt"))
+    settings = {"image_size": 32, "network_def": small_sam(seed=1), "ckpt_path": picture.with_name("sam.pt")}
+    folder = run_ssam(image=picture, box=[20, 10, 49, 30], probabilities=True, **settings)
+    found, described = read_map(folder)
+    assert described["label_names"] == {"1": "object"} and not described["objects"][0]["prompts"]["by_name"]
+    network = small_sam()
+    square = normalise(to_network_size(torch.from_numpy(blocks()[0]).permute(2, 0, 1), 32))
+    # Centres of pixels of 90 x 50 in an image of 32 x 32.
+    corners = [(v + 0.5) * 32 / side - 0.5 for v, side in ((20, W), (10, H), (49, W), (30, H))]
+    with torch.no_grad():
+        logits, _ = network.decode(network.encode(square[None]), boxes=torch.tensor([corners]))
+    expected = torch.nn.functional.interpolate(logits, (H, W), mode="bilinear").sigmoid()[0, 0].numpy()
+    assert np.allclose(np.array(Image.open(folder / "a_seg_probabilities.tif")), expected, atol=1e-5)
+    assert np.array_equal(found == 1, expected > 0.5)
 
 
 def test_half_precision_gives_nearly_the_same(run_ssam, picture):

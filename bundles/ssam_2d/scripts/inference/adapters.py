@@ -15,7 +15,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from ..checkpoints import load_start
+from ..checkpoints import knows_names, load_start
 from ..common.svd_affine import Adaptation, Adapter, adapt_like, blend
 from ..common.svd_affine.adapter import check_tensors
 from ..common.weights import WeightsLoader
@@ -121,7 +121,7 @@ def check_alike(name: str, adapter: Adapter, first_name: str, first: Adapter) ->
 
 
 class StartLoader(WeightsLoader):
-    """Loads merged weights; where there are adapters their base, and checks that they fit it.
+    """Loads merged weights; or the base of adapters, which have to fit it; or a plain SAM, for clicks and boxes alone.
 
     Args:
         load_path: of the weights, or of the base: see :func:`..checkpoints.load_start`.
@@ -135,10 +135,14 @@ class StartLoader(WeightsLoader):
 
     def __call__(self, engine: Engine) -> None:
         """Load, when the engine starts. Raises ValueError where something does not fit."""
-        if not self.adapters:
-            super().__call__(engine)
-            return
         network = self.load_dict["model"]
-        load_start(network, self.load_path)
-        with self.adapters.using(network, next(iter(self.adapters.adapters))):
-            self.logger.info("base %s with the adapters %s", self.load_path, ", ".join(self.adapters.adapters))
+        if self.adapters:
+            load_start(network, self.load_path)
+            with self.adapters.using(network, next(iter(self.adapters.adapters))):
+                self.logger.info("base %s with the adapters %s", self.load_path, ", ".join(self.adapters.adapters))
+        elif knows_names(self.load_path):
+            super().__call__(engine)
+        else:
+            load_start(network, self.load_path)
+            network.set_labels([], network.label_features[:0])
+            self.logger.info("%s is a SAM without names: clicks and boxes alone", self.load_path)
