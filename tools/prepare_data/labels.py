@@ -65,7 +65,7 @@ class Values:
         unknown = {value: n for value, n in counts.items() if value not in known}
         problems = _unknown(self.path, "value", unknown, given.values.size)
         same = all(value == index for value, index in self.indices.items()) and tuple(self.ignored) == (0,)
-        in_place = self.path if same and not unknown and rasters.trainable(self.path) else None
+        in_place = self.path if same and not unknown and rasters.is_index_map(self.path) else None
         return Label(given._replace(values=result), in_place, problems)
 
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tools.prepare_data.case import PICTURES, VOLUMES, is_volume
+from tools.prepare_data.case import PICTURES, is_volume
 
-# Formats that the bundles read a label map from as it is.
-TRAINABLE = (*VOLUMES, ".png")
+# Pictures that hold one number for each pixel.
+ONE_CHANNEL = ("L", "I;16", "I", "F")
 # Voxels of two files are the same where their centres lie this close, in voxels.
 SAME_PLACE = 0.01
 
@@ -44,9 +44,14 @@ class Raster(NamedTuple):
         return self.values.shape[:2] if self.affine is None else self.values.shape
 
 
-def trainable(path: Path) -> bool:
-    """Whether the bundles read label maps of this format."""
-    return path.name.lower().endswith(TRAINABLE)
+def is_index_map(path: Path) -> bool:
+    """Whether the bundles read the file's own numbers as labels: of a palette or three channels they see colours."""
+    if is_volume(path):
+        return True
+    if not path.name.lower().endswith(".png"):
+        return False
+    with Image.open(path) as picture:
+        return picture.mode in ONE_CHANNEL
 
 
 def read_image(path: Path, channel: int | None = None) -> Raster:
@@ -58,7 +63,7 @@ def read_image(path: Path, channel: int | None = None) -> Raster:
     if is_volume(path):
         return _read_volume(path, channel)
     picture = _open(path)
-    return Raster(np.asarray(picture if picture.mode in ("L", "I;16", "I", "F") else picture.convert("RGB")))
+    return Raster(np.asarray(picture if picture.mode in ONE_CHANNEL else picture.convert("RGB")))
 
 
 def read_values(path: Path) -> Raster:
@@ -160,8 +165,14 @@ def _read_volume(path: Path, channel: int | None) -> Raster:
 def _resized(raster: Raster, size: int, nearest: bool) -> Raster:
     scale = size / max(raster.shape)
     height, width = (max(1, round(n * scale)) for n in raster.shape)
-    method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
-    return Raster(np.asarray(Image.fromarray(raster.values).resize((width, height), method)))
+    if nearest:
+        return Raster(np.asarray(Image.fromarray(raster.values).resize((width, height), Image.Resampling.NEAREST)))
+    values = raster.values
+    # Pillow interpolates 8 bits or floats.
+    deep = values.dtype != np.uint8
+    picture = Image.fromarray(values.astype(np.float32) if deep else values)
+    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return Raster(resized.round().astype(values.dtype) if deep and values.dtype.kind in "iu" else resized)
 
 
 def _respaced(raster: Raster, spacing: list[float], nearest: bool) -> Raster:

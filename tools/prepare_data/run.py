@@ -107,6 +107,7 @@ def _check_folders(source: Path, output: Path) -> None:
 
 def _find(name: str, source: Path, choices: Choices) -> Found:
     found = DATA_SETS[name].find(source, choices)
+    found.problems += _leftovers(source)
     if not found.cases:
         others = [n for n in fitting(source) if n != name]
         hint = f"\nIts files are laid out as in: {', '.join(others)}" if others else ""
@@ -116,10 +117,17 @@ def _find(name: str, source: Path, choices: Choices) -> Found:
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise ValueError(f"{source}: two cases are called {twice}; expected names that differ")
-    for path in sorted(p for p in source.rglob("*") if p.name.lower().endswith((*UNFINISHED, *PACKED))):
-        kind = "unfinished download" if path.name.lower().endswith(UNFINISHED) else "still packed"
-        found.problems.append(Problem(kind, f"{path}: what it holds is not used"))
     return found
+
+
+def _leftovers(source: Path) -> list[Problem]:
+    """Archives, and what a download that was cut off leaves."""
+    problems = []
+    for path in sorted(p for p in source.rglob("*") if p.name.lower().endswith((*UNFINISHED, *PACKED))):
+        unfinished = path.name.lower().endswith(UNFINISHED)
+        kind, todo = ("unfinished download", "fetch") if unfinished else ("still packed", "unpack")
+        problems.append(Problem(kind, f"{path}: what it holds is not used; {todo} it"))
+    return problems
 
 
 def _claim(output: Path, settings: Mapping[str, Any]) -> None:

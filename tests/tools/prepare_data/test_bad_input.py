@@ -59,6 +59,13 @@ def test_half_a_download_is_used_as_far_as_it_goes(tree, prepared):
     assert "7 of the 8080 frames" in found["incomplete"]
 
 
+def test_archives_alone_are_to_be_unpacked(prepared, tmp_path):
+    (tmp_path / "download").mkdir()
+    (tmp_path / "download" / "archive.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="archive.zip: what it holds is not used; unpack it"):
+        prepared("cholecseg8k", tmp_path / "download")
+
+
 def test_a_label_without_an_image_is_reported_too(tree, prepared):
     source = tree("pairs")
     (source / "images" / "2.png").unlink()

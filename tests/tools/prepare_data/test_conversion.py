@@ -79,6 +79,15 @@ def test_pictures_are_resampled_with_masks_that_keep_their_values(tree, prepared
         assert set(np.unique(label)) == {0, 1, 2, 4}
 
 
+def test_pictures_of_16_bits_keep_their_depth(tree, prepared):
+    source = tree("pairs")
+    for path in (source / "images").iterdir():
+        save(path, np.full((24, 32), 40000, dtype=np.uint16))
+    folder, _ = prepared("pairs", source, size=16)
+    image = np.asarray(Image.open(folder / "images" / "0.png"))
+    assert image.shape == (12, 16) and image.dtype == np.uint16 and (image == 40000).all()
+
+
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (0.7, 3.0, 1.0)])
 def test_volumes_are_resampled_in_place(spacing, tree, prepared):
     source = tree("totalsegmentator")

@@ -245,6 +245,23 @@ def test_pairs_by_values_or_colours_of_labels_json(colours, tree, prepared):
     assert (item["label"] == str(source / "masks/0.png")) is not colours
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_only_what_is_read_as_numbers_stays_in_place(mode, tree, prepared):
+    """A palette or three equal channels would be taken for colours."""
+    source = tree("pairs")
+    for path in (source / "masks").iterdir():
+        picture = Image.open(path)
+        if mode == "P":
+            picture.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+        (picture if mode == "P" else picture.convert(mode)).save(path)
+    folder, _ = prepared("pairs", source)
+    item = item_of(folder, "images/0.png")
+    assert (item["label"] == str(source / "masks/0.png")) is (mode == "L")
+    with Image.open(item["label"]) as picture:
+        assert picture.mode == "L"
+    assert np.array_equal(pixels(item["label"]), blocks(1, 2))
+
+
 def test_pairs_by_patterns_and_without_names(tree, prepared):
     source = tree("amos22")
     patterns = Choices(images="amos22/imagesTr/*.nii.gz", masks="amos22/labelsTr/*.nii.gz", modality="CT")

@@ -34,7 +34,7 @@ def find(source: Path, choices: Choices) -> Found:
         return Found({})
     names, ignored, problems = label_names(choices.labels or content.get("labels", {}))
     channel = choose_channel(channels, choices.contrast)
-    found = Found(names, problems=problems, unit="cases", complete=content.get("numTraining"))
+    found = Found(names, problems=problems, unit="cases", complete=_count(content))
     files = {p.name: p for p in files_in(source / "imagesTr", "*")}
     labels = [p for p in files_in(source / "labelsTr", "*") if p.name.lower().endswith((*VOLUMES, *PICTURES))]
     for path in labels:
@@ -48,6 +48,11 @@ def find(source: Path, choices: Choices) -> Found:
     for name in sorted({stem(p)[: -len("_0000")] for p in files.values()} - labelled_cases):
         found.problems.append(Problem("missing pair", f"{name}: no label in labelsTr: left out"))
     return found
+
+
+def _count(content: dict[str, Any]) -> int | None:
+    stated = content.get("numTraining")
+    return stated if isinstance(stated, int) else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
