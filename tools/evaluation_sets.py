@@ -16,14 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from common.data_list import read_data_list
 from common.files import whole_files
 from tools.prepare_data.run import prepare
+from tools.training_cubes import Volume, read_volume
 
 # Prepared by tools.prepare_data: its name of the set, and the folder in the data that holds it.
 PREPARED = {
@@ -58,6 +61,15 @@ def write_sets(data: Path, output: Path, names: list[str] | None = None) -> dict
             f"{data}: none of the sets {', '.join(names or SETS)} is there; expected the data sets' folder"
         )
     return lists
+
+
+def never_trained_on(data: Path) -> Iterator[Volume]:
+    """Volumes, in memory, of the sets that must not train a shipped weight at all: the MNI152 template and BraTS."""
+    for name in ("mni152_brain", "brats_tumour"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = SETS[name](data, Path(folder))
+            for item in read_data_list(path, section="validation") if path else ():
+                yield read_volume(Path(item["image"]), Path(item["label"]), name, item["label_names"])
 
 
 def _prepared(name: str) -> Callable[[Path, Path], Path | None]:

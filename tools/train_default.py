@@ -6,7 +6,7 @@
 ::
 
     python -m tools.train_default --run runs/default --minutes 90
-    python -m tools.train_default --run runs/default --evaluate
+    python -m tools.benchmark classical ../shared/data --methods fastsam3d
 
 The first command goes on where it was stopped. Cubes grow from 64 to 128 voxels a side during training: small ones
 are cheaper.
@@ -34,7 +34,6 @@ from tqdm import tqdm
 from bundles.fastsam3d.scripts.training.clicking import Clicking
 from bundles.fastsam3d.scripts.training.cubes import Cube
 from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, interact
-from tools.click_scores import score_sets
 from tools.training_cubes import TrainingCubes
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
@@ -268,17 +267,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate")
     parser.add_argument("--workers", type=int, default=1, help="processes that make cubes")
     parser.add_argument("--fp32", action="store_true", help="compute in single precision")
-    parser.add_argument("--evaluate", action="store_true", help="score the exported weights instead of training")
-    parser.add_argument("--rounds", type=int, default=3, help="with --evaluate: decoder calls for each click")
     parser.add_argument("--export-only", action="store_true", help="write the weights of the state as it is")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    if arguments.evaluate:
-        network = build_network()
-        network.load_state_dict(torch.load(arguments.export, weights_only=True))
-        for name, scores in score_sets(network.eval(), arguments.data, rounds=arguments.rounds).items():
-            print(f"{name:20}" + "".join(f"  dice@{k} {v:.3f}" for k, v in scores.items()))
-        return
     training = Training(
         arguments.run,
         arguments.data if arguments.data.is_dir() else None,

@@ -120,6 +120,13 @@ def test_sets_whose_files_are_there(data, tmp_path, capsys, monkeypatch):
     assert "none of the sets hippocampus is there" in capsys.readouterr().err
 
 
+def test_volumes_in_memory(data, monkeypatch):
+    monkeypatch.setitem(evaluation_sets.SETS, "mni152_brain", lambda data, output: None)
+    (volume,) = evaluation_sets.never_trained_on(data)
+    assert volume.name == "brats_tumour" and volume.targets == ((1,),)
+    np.testing.assert_array_equal(volume.labels[0].numpy(), PAIR.truth(GRIDS["LPS"], 0))
+
+
 def test_comparison(data, tmp_path, capsys, fastsam3d_path, random_weights, monkeypatch):
     runs = tmp_path / "runs"
     command = ["classical", str(data), "--output", str(runs), "--sets", "brats_tumour", "--methods", *METHODS]

@@ -22,7 +22,7 @@ from common.geometry import cube_around, resample
 from common.intensity import normalise
 from common.weights import load_weights
 from tools.benchmark.timing import Contestant
-from tools.click_scores import evaluation_volumes
+from tools.evaluation_sets import never_trained_on
 from tools.train_default import BUNDLE, build_network
 from tools.training_cubes import Volume, made_up_volume, real_volumes
 
@@ -111,7 +111,7 @@ def cases(network: nn.Module, device: torch.device, quick: bool) -> Iterator[Cas
 
 def _volumes(quick: bool) -> list[Volume]:
     if DATA.is_dir() and not quick:
-        return [*real_volumes(DATA), *real_volumes(DATA, validation=True), *evaluation_volumes(DATA)]
+        return [*real_volumes(DATA), *real_volumes(DATA, validation=True), *never_trained_on(DATA)]
     rng = np.random.default_rng(0)
     return [made_up_volume(rng, 48 if quick else 128) for _ in range(1 if quick else MADE_UP)]
 
