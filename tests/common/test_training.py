@@ -16,10 +16,10 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
-from monai.transforms import Compose, RandGaussianNoised
+from monai.transforms import Compose, RandGaussianNoised, Randomizable
 from torch import nn
 
-from common.training import BestWeights, EpochSeeds, RunState
+from common.training import BestWeights, ClipGradients, EpochSeeds, Freeze, RunState, SeededDataset
 from common.training.run_state import differences
 
 EPOCHS = 3
@@ -222,3 +222,83 @@ def test_worse_weights_do_not_replace_better_ones_after_a_resume(tmp_path):
     engine.state.metrics["dice"] = 0.6
     resumed(engine)
     assert torch.load(tmp_path / "model.pt", weights_only=True)["weight"] == 7
+
+
+def stopping_trainer(folder: Path, resume: bool) -> Engine:
+    """Scores 0.5, 0.6, and then never higher."""
+    trainer, network = make_trainer(folder / "not used", False)
+    trainer.state.max_epochs = 9
+    best = BestWeights(folder / "model.pt", network, patience=2)
+    scored = Engine(lambda *_: None)
+    scored.state.key_metric_name, scored.state.rank = "dice", 0
+
+    def evaluate(engine: Engine) -> None:
+        scored.state.metrics = {"dice": [0.5, 0.6, 0.4, 0.6, 0.3, 0.2, 0.1, 0.1, 0.1][engine.state.epoch - 1]}
+        best(scored)
+
+    trainer._event_handlers.clear()
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, evaluate)
+    best.attach(trainer)
+    RunState(folder, {"network": network, "best": best}, None, resume).attach(trainer)
+    return trainer
+
+
+def test_a_training_without_progress_ends_and_stays_ended(tmp_path):
+    trainer = stopping_trainer(tmp_path, False)
+    trainer.run()
+    assert trainer.state.iteration == 4 * 6
+    resumed = stopping_trainer(tmp_path, True)
+    resumed.run()
+    assert resumed.state.iteration == 4 * 6
+    with pytest.raises(ValueError, match="patience 0: expected a number of evaluations, or null"):
+        BestWeights(tmp_path / "model.pt", nn.Linear(1, 1), 0)
+
+
+def test_gradients_are_clipped_and_infinite_ones_left_out():
+    network = nn.Linear(2, 1, bias=False)
+    clip = ClipGradients(network, 1.0)
+    engine = Engine(lambda *_: None)
+    engine.state.iteration, engine.state.epoch_length = 2, 3
+    engine.accumulation_steps, engine.scaler = 2, None
+    engine.optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    network.weight.grad = torch.tensor([[30.0, 40.0]])
+    clip(engine)
+    torch.testing.assert_close(network.weight.grad, torch.tensor([[0.6, 0.8]]), atol=1e-5, rtol=0)
+    network.weight.grad = torch.tensor([[30.0, 40.0]])
+    engine.state.iteration = 1
+    clip(engine)
+    assert network.weight.grad[0, 0] == 30
+    engine.state.iteration = 3
+    network.weight.grad[0, 0] = float("inf")
+    clip(engine)
+    assert network.weight.grad is None
+
+
+def test_frozen_parts_do_not_learn_for_some_epochs():
+    network = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    freeze = Freeze(network, ["0"], epochs=2)
+    engine = Engine(lambda *_: None)
+    learning = []
+    for epoch in (1, 2, 3):
+        engine.state.epoch = epoch
+        freeze(engine)
+        learning.append([p.requires_grad for p in network.parameters()])
+    assert learning == [[False, False, True, True]] * 2 + [[True] * 4]
+    with pytest.raises(ValueError, match=r"parts \['2'\]: the network has 0, 1"):
+        Freeze(network, ["2"])
+
+
+def test_a_seeded_dataset_draws_the_same_for_any_workers():
+    class Draw(Randomizable):
+        def __call__(self, item):
+            return torch.tensor([item + self.R.rand()])
+
+    def drawn(workers: int, seed: int) -> list[float]:
+        dataset = SeededDataset([10, 20, 30], Draw(), 7, seed)
+        loader = DataLoader(dataset, batch_size=2, num_workers=workers)
+        return [float(v) for batch in loader for v in batch.flatten()]
+
+    first = drawn(0, 5)
+    assert [int(v) // 10 for v in first] == [1, 2, 3, 1, 2, 3, 1]
+    assert drawn(2, 5) == first
+    assert drawn(0, 6) != first
