@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,14 +107,21 @@ class Found:
     problems: list[Problem] = field(default_factory=list)
     complete: int | None = None
     unit: str = "cases"
+    _seen: set[Path] = field(default_factory=set)
 
     def add(self, case: Case) -> None:
         """Take the case if its files are there, else note which one is missing."""
+        self._seen.update(case.files)
         missing = [path for path in case.files if not path.is_file()]
         if missing:
             self.problems.append(Problem("missing pair", f"{case.name}: {missing[0]} is not there: left out"))
         else:
             self.cases.append(case)
+
+    def note_unused(self, files: Iterable[Path], lacking: str) -> None:
+        """Note those of the files that no case wanted, after all cases were added."""
+        for path in sorted(set(files) - self._seen):
+            self.problems.append(Problem("missing pair", f"{path} has no {lacking}: left out"))
 
 
 def stem(path: Path) -> str:

@@ -76,6 +76,29 @@ def test_a_label_without_an_image_is_reported_too(tree, prepared):
 
 
 @pytest.mark.parametrize(
+    ("name", "gone", "told"),
+    [
+        ("cholecseg8k", "frame_80_endo.png", "frame_80_endo_watershed_mask.png has no frame"),
+        ("glas", "train_1.bmp", "train_1_anno.bmp has no image"),
+        ("abdominal_us", "images/train/ct1-1.png", "annotations/train/ct1-1.png has no image"),
+        ("lits", "volume-0.nii", "segmentation-0.nii has no volume"),
+        ("drive", "21_training.tif", "21_manual1.gif has no image"),
+        ("amos22", "imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz has no image"),
+        ("brats", "BraTS2021_00000_seg.nii.gz", "BraTS2021_00000_flair.nii.gz has no segmentation"),
+        ("nnunet", "labelsTr/case_001.nii.gz", "case_001: no label in labelsTr"),
+        ("arcade", "train/images/1.png", "train/images/1.png is not there"),
+        ("totalsegmentator", "s0001/segmentations/liver.nii.gz", "s0001: 1 of 3 masks missing"),
+    ],
+)
+def test_either_half_of_a_pair_is_missed(name, gone, told, tree, prepared):
+    source = tree(name)
+    (path,) = (p for p in source.rglob("*") if str(p).endswith(f"/{gone}"))
+    path.unlink()
+    _, summary = prepared(name, source)
+    assert told in kinds(summary)["missing pair"]
+
+
+@pytest.mark.parametrize(
     "name, file",
     [
         ("cholecseg8k", "frame_80_endo.png"),

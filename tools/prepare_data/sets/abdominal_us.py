@@ -54,6 +54,7 @@ def find(source: Path, choices: Choices) -> Found:
             patient = image.stem.split("-")[0]
             label = Colours(path, colours, NO_LABEL)
             found.add(Case(f"{part}_{image.stem}", patient, image, label, "ultrasound", _section(part, patient)))
+        found.note_unused(annotations.values(), "image")
     return found
 
 

@@ -44,4 +44,6 @@ def find(source: Path, choices: Choices) -> Found:
             if wanted in ("", modality):
                 label = Values(image.parent.with_name(f"labels{part}") / image.name, values)
                 found.add(Case(stem(image), number, image, label, modality, section))
+        labels = files_in(source, f"**/labels{part}/amos_*.nii.gz")
+        found.note_unused(() if wanted else labels, "image")
     return found

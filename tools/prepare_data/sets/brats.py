@@ -49,4 +49,6 @@ def find(source: Path, choices: Choices) -> Found:
         # The last number of 2023's names is the examination.
         patient = re.sub(r"-\d{3}$", "", case) if mark == "-" else case
         found.add(Case(case, patient, image, Values(path, {v: v for v in found.labels}), f"MR {pair[0]}"))
+    kind = pair[0] if mark == "_" else pair[1]
+    found.note_unused(files_in(source, f"**/BraTS*{mark}{kind}.nii*") if segmentations else (), "segmentation")
     return found

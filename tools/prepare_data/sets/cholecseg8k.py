@@ -49,7 +49,7 @@ def find(source: Path, choices: Choices) -> Found:
     values = {value: i for i, (_, value, _) in enumerate(CODES, 1)}
     colours = {colour: i for i, (_, _, colour) in enumerate(CODES, 1)}
     for image in files_in(source, "**/*_endo.png"):
-        video = re.search(r"video\d+", str(image.relative_to(source.parent)))
+        video = re.match(r"video\d+", image.parent.name)
         if not video:
             continue
         watershed, coloured = (image.with_name(f"{image.stem}_{kind}_mask.png") for kind in ("watershed", "color"))
@@ -61,4 +61,5 @@ def find(source: Path, choices: Choices) -> Found:
         section = "validation" if patient in VALIDATION else "test" if patient in TEST else "training"
         name = f"{image.parent.name}_{image.stem.removesuffix('_endo')}"
         found.add(Case(name, patient, image, label, "endoscopy", section))
+    found.note_unused(files_in(source, "**/*_endo_watershed_mask.png"), "frame")
     return found

@@ -29,4 +29,5 @@ def find(source: Path, choices: Choices) -> Found:
             number = image.stem.split("_")[0]
             label = Instances(image.parent.with_name("1st_manual") / f"{number}_manual1.gif")
             found.add(Case(f"{number}_{part}", number, image, label, "fundus", section))
+    found.note_unused(files_in(source, "**/1st_manual/*_manual1.gif"), "image")
     return found

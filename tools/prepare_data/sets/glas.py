@@ -35,6 +35,7 @@ def find(source: Path, choices: Choices) -> Found:
         patient = patients.get(image.stem, image.stem)
         label = Instances(image.with_name(f"{image.stem}_anno.bmp"))
         found.add(Case(image.stem, patient, image, label, "histology", section))
+    found.note_unused(files_in(source, "**/*_anno.bmp"), "image")
     return found
 
 

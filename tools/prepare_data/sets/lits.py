@@ -31,4 +31,5 @@ def find(source: Path, choices: Choices) -> Found:
         number = stem(image).removeprefix("volume-")
         path = labels.get(f"segmentation-{number}", image.with_name(f"segmentation-{number}.nii"))
         found.add(Case(f"volume-{number}", number, image, Values(path, {1: 1, 2: 2}), "CT"))
+    found.note_unused(labels.values(), "volume")
     return found

@@ -39,4 +39,5 @@ def find(source: Path, choices: Choices) -> Found:
             image = source / "images" / Path(file).name
             mask = masks.get(image.stem, source / "masks" / image.name)
             found.add(Case(image.stem, image.stem, image, Instances(mask, half=True), "vessels", PARTS[part]))
+        found.note_unused(masks.values(), "row in data_split.csv")
     return found
