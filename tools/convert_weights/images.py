@@ -21,6 +21,8 @@ ENCODER, PROMPTS, DECODER = "image_encoder", "prompt_encoder", "mask_decoder"
 TRANSFORMER = "mask_decoder#transformer"
 # What segment_anything's build_sam makes: width and blocks, and the name of its function.
 SIZES = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
+# The bundle's overlays for them: the larger ones go on top of the small one.
+OVERLAYS = {"vit_b": ("vit_b.json",), "vit_l": ("vit_b.json", "vit_l.json"), "vit_h": ("vit_b.json", "vit_h.json")}
 # Pixels a side of the images that it makes them for, and tokens a side of their attention's windows.
 SAM_SIZE, SAM_WINDOW = 1024, 14
 # Attention heads of the mask decoder: no tensor's shape shows them, and every published one has as many.
@@ -33,7 +35,7 @@ def sam(state: Mapping[str, Tensor]) -> Conversion:
     """SAM ViT-B, L or H, or a network of their kind such as MedSAM, as a base for fine-tuning."""
     settings = sam_settings(state)
     conversion = account(state, sam_network(settings).state_dict())
-    conversion.network = settings
+    conversion.network, conversion.overlays = settings, OVERLAYS.get(size_name(settings), ())
     conversion.notes.append(f"a SAM {size_name(settings)}, of images of {settings[ENCODER]['img_size']} pixels a side")
     return conversion
 

@@ -31,7 +31,7 @@ class Kind:
 
 
 KINDS = {
-    "sam": Kind("SAM ViT-B, L, H or MedSAM", "a base to fine-tune", "sam", "ssam_2d"),
+    "sam": Kind("SAM ViT-B, L, H or MedSAM", "a base to fine-tune; for boxes as it is", "sam", "ssam_2d"),
     "ssam": Kind(
         "the S-SAM code's checkpoint",
         "its network, singular values merged",

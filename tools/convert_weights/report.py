@@ -62,12 +62,16 @@ def counted(reasons: dict[str, str], names: bool = False) -> Iterator[str]:
 
 def command(kind: str, conversion: Conversion, output: Path) -> str:
     """How the result runs; sizes that differ from the configuration's are given as options."""
-    if not KINDS[kind].configs:
+    bundle, configs = KINDS[kind].bundle, KINDS[kind].configs
+    if not configs and not conversion.overlays:
         return ""
-    root = Path(os.path.relpath(BUNDLES / KINDS[kind].bundle))
-    files = [str(root / "configs" / name) for name in KINDS[kind].configs]
+    root = Path(os.path.relpath(BUNDLES / bundle))
+    files = [str(root / "configs" / name) for name in configs or ("inference.json", *conversion.overlays)]
     words = ["python", "-m", "monai.bundle", "run", "--bundle_root", str(root), "--config_file", str(files)]
-    words += ["--ckpt_path", str(output), *EXAMPLE[KINDS[kind].bundle]]
+    words += ["--ckpt_path", str(output), *EXAMPLE[bundle]]
+    if conversion.overlays:
+        # Without label names, and with positions that the bundle resizes itself.
+        return shlex.join([*words, "--box", "[80, 60, 140, 120]"])
     for name, value in overrides(files, conversion.network).items():
         words += [f"--{name}", str(value)]
     return shlex.join(words)

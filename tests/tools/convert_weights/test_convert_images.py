@@ -6,15 +6,18 @@
 import importlib
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from conftest import SAM
+from monai.bundle import ConfigParser
 
 from bundles.ssam_2d.scripts.networks.image_encoder import ImageEncoder
 from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT
 from tools.convert_weights import images
+from tools.convert_weights.report import command
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,16 @@ def test_full_size_sams(build_sam, name):
     conversion = images.sam(state)
     assert list(conversion.tensors) == list(state)
     assert conversion.notes == [f"a SAM {name}, of images of 1024 pixels a side"]
-    assert conversion.network["image_encoder"]["window_size"] == 14
+    settings = conversion.network["image_encoder"]
+    assert settings["window_size"] == 14
+    # The command that is printed names overlays of this size.
+    words = command("sam", conversion, Path("base.pt"))
+    assert f"{name}.json" in words
+    assert "--box" in words
+    parser = ConfigParser()
+    parser.read_config([f"bundles/ssam_2d/configs/{file}" for file in ("inference.json", *conversion.overlays)])
+    for key in "patch_size", "embed_dim", "depth", "num_heads", "out_chans", "window_size", "global_attn_indexes":
+        assert parser[f"network_def#image_encoder#{key}"] == settings[key]
 
 
 def test_the_own_size_is_exact(sam, publish, convert):

@@ -5,6 +5,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -20,9 +21,10 @@ from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D, SwappedFourierCode
 from bundles.ssam_2d.scripts.networks.published import PublishedImageEncoder, PublishedTextDecoder
+from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from common.geometry import Grid, cube_around, resample
+from tools.convert_weights import images, volumes
 from tools.convert_weights import ssam as ssam_kind
-from tools.convert_weights import volumes
 from tools.convert_weights.kinds import KINDS
 from tools.convert_weights.report import overrides
 
@@ -235,3 +237,46 @@ def test_the_whole_workflow_of_ssam_2d(ssam, publish, convert, ssam_2d_path, tmp
     close(torch.cat([rows for rows, _ in logits], dim=1)[0], masks[:, 0])
     summary = json.loads((tmp_path / "eval" / "image_seg.json").read_text())
     assert "gland" in json.dumps(summary)
+
+
+def test_a_converted_sam_takes_boxes_at_once(sam, publish, convert, ssam_2d_path, tmp_path):
+    """The printed command, small: what SAM itself says of the box."""
+    assert convert(publish(sam, ""))[0] == 0
+    settings = images.sam(sam).network
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "image.png")
+    files = [str(ssam_2d_path / "configs" / name) for name in ("inference.json", "vit_b.json")]
+    workflow = ConfigWorkflow(
+        config_file=files,
+        logging_file=False,
+        workflow_type=None,
+        bundle_root=str(ssam_2d_path),
+        ckpt_path=str(tmp_path / "out" / "converted.pt"),
+        image=str(tmp_path / "image.png"),
+        box=[10, 12, 40, 50],
+        output_dir=str(tmp_path / "eval"),
+        device="cpu",
+        overlay=False,
+        image_size=64,
+        **{"network_def#text_affine#embed_dim": 16},
+        **overrides(files, settings),
+    )
+    workflow.initialize()
+    network = workflow.parser.get_parsed_content("network")
+    shown, logits = [], []
+    encode, decode = network.encode, network.decode
+    network.encode = lambda image: shown.append(image) or encode(image)
+    network.decode = lambda *given, **more: logits.append(decode(*given, **more)) or logits[-1]
+    workflow.run()
+    workflow.finalize()
+    transformer = TwoWayTransformer(**settings["mask_decoder#transformer"])
+    norm = partial(torch.nn.LayerNorm, eps=1e-6)
+    encoder = ImageEncoderViT(**settings["image_encoder"], use_rel_pos=True, norm_layer=norm)
+    prompts = PromptEncoder(**settings["prompt_encoder"])
+    decoder = MaskDecoder(**settings["mask_decoder"], transformer=transformer)
+    for name, part in ("image_encoder", encoder), ("prompt_encoder", prompts), ("mask_decoder", decoder):
+        part.load_state_dict(volumes.part(sam, name))
+    with torch.no_grad():
+        sparse, dense = prompts(None, torch.tensor([[10.0, 12, 40, 50]]), None)
+        expected, _ = decoder(encoder(shown[0]), prompts.get_dense_pe(), sparse, dense, multimask_output=False)
+    close(logits[0][0][0], expected[0])
+    assert (tmp_path / "eval" / "image_seg.png").is_file()
