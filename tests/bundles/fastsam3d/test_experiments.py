@@ -9,6 +9,7 @@ What an overlay sets stays as it is, but for sizes: networks a hundred times nar
 import json
 
 import pytest
+import torch
 from data_set_trees import TREES
 from monai.bundle import ConfigParser, ConfigWorkflow
 
@@ -161,3 +162,23 @@ def test_overlays_hold_what_the_papers_state(fastsam3d_path):
     distill = overlay(folder.parent / "distill.json") | overlay(folder / "published_distillation.json")
     assert (distill["learning_rate"], distill["max_epochs"], distill["accumulation"]) == (8e-4, 84, 10)
     assert distill["optimizer"]["weight_decay"] == 0.1
+
+
+def test_converted_weights_of_sammed3d_fit_the_teacher(fastsam3d_path):
+    """Their overlay and the teacher's name the same tensors, and the student takes over the teacher's decoder."""
+    configs = fastsam3d_path / "configs"
+
+    def shapes(part, *names):
+        parser = ConfigParser(ConfigParser.load_config_files([str(configs / f"{n}.json") for n in names]))
+        with torch.device("meta"):
+            network = parser.get_parsed_content(part)
+        return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+    teacher = shapes("teacher_def", "distill", "experiments/teacher", "experiments/student")
+    assert teacher == shapes("network_def", "inference", "published", "published_sammed3d")
+    assert teacher == shapes("network_def", "train_teacher", "experiments/teacher")
+    student = shapes("network_def", "distill", "experiments/teacher", "experiments/student")
+    shared = ("prompt_encoder.", "mask_decoder.")
+    assert {k: v for k, v in student.items() if k.startswith(shared)} == {
+        k: v for k, v in teacher.items() if k.startswith(shared)
+    }

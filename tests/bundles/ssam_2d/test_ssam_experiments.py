@@ -206,3 +206,27 @@ class TestPromptedInferer:
     def test_other_prompts_are_refused(self, inferer):
         with pytest.raises(ValueError, match="expected point, box"):
             inferer("scribble")
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "grid"),
+    [
+        ("train", "cholecseg8k", 16),
+        ("train", "glas", 32),
+        ("train", "published_glas", 64),
+        ("evaluate", "cholecseg8k", 16),
+        ("evaluate", "glas", 32),
+    ],
+)
+def test_vit_b_has_the_size_of_the_overlay(stage, name, grid, ssam_path):
+    files = [stage, "vit_b", *(["experiments/glas"] if name == "published_glas" else []), f"experiments/{name}"]
+    parser = ConfigParser(
+        ConfigParser.load_config_files([str(ssam_path / "configs" / f"{file}.json") for file in files])
+    )
+    parser["label_names"] = parser["labels"]
+    with torch.device("meta"):
+        network = parser.get_parsed_content("network_def")
+    assert network.image_encoder.pos_embed.shape == (1, grid, grid, 768)
+    sam = sum(p.numel() for n, p in network.named_parameters() if not n.startswith(("text_affine", "label_features")))
+    # 93.7 million at 1024 pixels; fewer positions, absolute and relative, for smaller images.
+    assert 89e6 < sam < 93.8e6
