@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +74,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a checkpoint saved with torch.save")
     try:
-        with torch.serialization.safe_globals(SAFE_TYPES):
+        with torch.serialization.safe_globals(SAFE_TYPES), warnings.catch_warnings():
+            # An unusual pickle protocol is worth no warning: what cannot be read is an error.
+            warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
         raise ValueError(f"{path}: {reason(problem)}") from problem
@@ -80,13 +84,19 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def reason(problem: Exception) -> str:
-    """Why a file could not be read, in a sentence."""
+    """Why a file could not be read, in a sentence; without torch's advice to read it unchecked."""
     text = str(problem)
-    if "GLOBAL" in text or "Unsupported" in text or "Can only" in text:
-        refused = next((line for line in text.splitlines() if "GLOBAL" in line or "Can only" in line), text)
+    refused = re.search(r"GLOBAL (\S+)|Can only .*", text)
+    if refused:
+        what = f"it asks for {refused[1]}" if refused[1] else refused[0][:200]
         return (
-            f"refused, because reading it could run code ({' '.join(refused.split())[:200]}); "
-            "expected tensors and plain values alone: have its author save the state dict"
+            f"refused, because reading it could run code ({what}); expected tensors and plain values alone: have its "
+            "author save the state dict"
+        )
+    if text.startswith("Weights only load failed"):
+        return (
+            "cannot be read as tensors and plain values; expected a file saved with torch.save: is it a web page, or "
+            "damaged?"
         )
     first = text.splitlines()[0] if text else type(problem).__name__
     return f"cannot be read ({first[:200]}); expected a whole file saved with torch.save: download it again"

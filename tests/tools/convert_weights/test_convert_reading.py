@@ -54,8 +54,9 @@ def test_a_checkpoint_that_would_run_code_is_refused(call, zipped, tmp_path, sam
     }[call]
     path = tmp_path / "malicious.pth"
     torch.save({"model_state_dict": sam, "args": malicious}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ValueError, match="refused, because reading it could run code"):
+    with pytest.raises(ValueError, match=r"refused, because reading it could run code \(it asks for ") as refused:
         read_checkpoint(path)
+    assert "weights_only" not in str(refused.value)
     assert not trace.exists()
     # It would have run it.
     if call == "os.system":
@@ -71,12 +72,31 @@ def test_a_plain_pickle_is_refused(tmp_path):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_another_pickle_protocol_opens_no_door(protocol, tmp_path, sam):
+    trace, path = tmp_path / "trace", tmp_path / "malicious.pth"
+    content = {"model": sam, "args": _Malicious(os.system, f"touch {trace}")}
+    torch.save(content, path, pickle_protocol=protocol)
+    with pytest.raises(ValueError, match="malicious.pth: (refused|cannot be read)") as refused:
+        read_checkpoint(path)
+    assert "weights_only" not in str(refused.value)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>Quota exceeded</html>", bytes(range(256)) * 20])
+def test_no_checkpoint_at_all(tmp_path, content):
+    (tmp_path / "page.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read") as refused:
+        read_checkpoint(tmp_path / "page.pth")
+    assert "weights_only" not in str(refused.value)
+
+
 @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
 def test_a_truncated_file(publish, sam, kept):
     path = publish(sam)
     content = path.read_bytes()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    with pytest.raises(ValueError, match="cannot be read .* download it again"):
+    with pytest.raises(ValueError, match="cannot be read .*(download it again|damaged)"):
         read_checkpoint(path)
 
 
