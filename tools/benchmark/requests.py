@@ -34,15 +34,15 @@ def contestants(device: torch.device, quick: bool) -> list[Contestant]:
     """The first click on a volume, each further one, and one that was answered before."""
     folder = tempfile.TemporaryDirectory()
     image, click = write_ct(Path(folder.name) / "ct.nii.gz", _shape(quick))
-    server = Server(Path(folder.name), device, 32 if quick else 128)
+    forgetful, server = (Server(Path(folder.name), device, 32 if quick else 128) for _ in range(2))
     clicks = [click]
     server(image, foreground=clicks)
     places = np.random.default_rng(0)
 
     def first() -> None:
         # The folder lives as long as this function does.
-        server.forget()
-        server(f"{folder.name}/ct.nii.gz", foreground=[click])
+        forgetful.forget()
+        forgetful(f"{folder.name}/ct.nii.gz", foreground=[click])
 
     def further() -> None:
         clicks.append([int(x) for x in np.array(click) + places.integers(-5, 6, 3)])

@@ -36,7 +36,12 @@ class TokensToImage(nn.Module):
             return self.plain(q, k, v)
         q = self.q_proj(q).unflatten(2, (heads, inner)).transpose(1, 2) * inner**-0.5
         # The bias of the keys adds the same to all scores of a query: nothing changes.
-        scores = (q @ self.key).flatten(1, 2) @ k.transpose(1, 2)
+        keyed = (q @ self.key).flatten(1, 2)
+        if k.dtype == torch.float32:
+            scores = keyed @ k.transpose(1, 2)
+        else:
+            # On a CPU half precision is slow where the larger matrix is the one to be transposed.
+            scores = (k @ keyed.transpose(1, 2)).transpose(1, 2)
         seen = (scores.softmax(dim=2) @ v).unflatten(1, (heads, -1))
         answer = (seen @ self.value.transpose(1, 2)).transpose(1, 2).flatten(2)
         return self.out_proj(answer + self.value_bias)
