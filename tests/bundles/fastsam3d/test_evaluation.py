@@ -127,6 +127,8 @@ def test_means_classes_and_absent_classes(evaluate, case):
     assert set(report["mean"]) == {f"{m}@{k}" for m in ("dice", "nsd", "hd95") for k in (1, 3)} | {
         "seconds_first_click",
         "seconds_per_click",
+        "volume_ml",
+        "predicted_ml",
     }
     assert report["about"]["cube_size"] == 32 and report["about"]["weights"]["file"] == "stand_in.pt"
     with open(folder / "metrics.csv", newline="") as file:
@@ -316,6 +318,7 @@ def test_two_processes_report_what_one_does(evaluate, case, tmp_path):
     one, _ = evaluate([*items, items[0]], previews=1)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
     command += ["monai.bundle", "run", "--bundle_root", str(CONFIGS.parent), "--config_file"]
+    # (One thread or many: sums in another order would move voxels; the configuration sets their number.)
     command += [str([str(CONFIGS / name) for name in ("evaluate.json", "mgpu_evaluate.json")])]
     settings = one["about"]
     options = {

@@ -8,9 +8,10 @@ What an overlay sets stays as it is, but for sizes: networks a hundred times nar
 
 import json
 
+import numpy as np
 import pytest
 import torch
-from data_set_trees import TREES
+from data_set_trees import AFFINE, TREES, ball
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from tools.prepare_data.run import prepare
@@ -114,6 +115,10 @@ def test_the_papers_three_stages_and_their_evaluation(run, lists):
     )
     report = json.loads((scored / "metrics.json").read_text())
     assert {"dice@1", "nsd@3", "hd95@3"} <= report["mean"].keys()
+    volume = report["per_class"]["liver"]["volume_ml"]
+    voxel = abs(np.linalg.det(AFFINE[:3, :3])) / 1000
+    assert volume["max"] == pytest.approx((ball(6) > 0).sum() * voxel, rel=0.02)
+    assert report["per_class"]["liver"]["predicted_ml"]["min"] >= 0
     assert {"spleen", "liver", "prostate or uterus"} == report["per_class"].keys()
     assert {"mean", "median", "min", "max"} == report["per_class"]["liver"]["dice@3"].keys()
 

@@ -25,6 +25,8 @@ from .cases import FinishedCases
 
 METRICS = ("dice", "nsd", "hd95")
 SECONDS = ("seconds_first_click", "seconds_per_click")
+# Of the truth, and of the mask after the last click.
+VOLUMES = ("volume_ml", "predicted_ml")
 
 
 class Step(NamedTuple):
@@ -146,7 +148,9 @@ class ClickThrough:
                 found = mask_scores(torch.from_numpy(mask), torch.from_numpy(truth), spacing, self.tolerance)
                 scores |= {f"{metric}@{count}": found[metric] for metric in METRICS}
         times = (seconds[0], float(np.mean(seconds)))
-        return {**scores, **dict(zip(SECONDS, times, strict=True)), "clicks": clicks}, mask
+        volumes = [float(m.sum() * np.prod(spacing) / 1000) for m in (truth, mask)]
+        measured = zip((*SECONDS, *VOLUMES), (*times, *volumes), strict=True)
+        return {**scores, **dict(measured), "clicks": clicks}, mask
 
 
 def best_and_worst(rows: Sequence[dict[str, Any]], metric: str, count: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from ..common.files import whole_files
 from ..common.score_report import write_report
 from ..inference.cases import case_name
 from .cases import FinishedCases, list_absent, list_cases
-from .clicking import METRICS, SECONDS, best_and_worst
+from .clicking import METRICS, SECONDS, VOLUMES, best_and_worst
 
 logger = logging.getLogger(__name__)
 # Lines of single classes that can be told apart in the plot.
@@ -64,7 +64,7 @@ class EvaluationReport:
         if idist.get_rank() == 0:
             cases = list_cases(self.items)
             rows = [self.finished.load(case) for case in cases]
-            metrics = [*(f"{metric}@{k}" for k in self.clicks for metric in METRICS), *SECONDS]
+            metrics = [*(f"{metric}@{k}" for k in self.clicks for metric in METRICS), *SECONDS, *VOLUMES]
             report = write_report(self.output_dir, rows, metrics, list_absent(self.items), self.finished.about)
             with whole_files(self.output_dir) as side:
                 save_dice_plot(side / "dice_over_clicks.png", report, self.clicks)
