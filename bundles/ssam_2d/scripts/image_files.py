@@ -14,6 +14,7 @@ import itk
 import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
 from monai.transforms import LoadImage
 from PIL import Image
 
@@ -93,7 +94,7 @@ def read_volume(path: str | Path) -> MetaTensor:
     with readable(path):
         volume = LoadImage(image_only=True, ensure_channel_first=True)(path)
     if volume.ndim == 3:
-        volume = volume[..., None]
+        volume = MetaTensor(volume.as_tensor()[..., None], affine=to_affine_nd(3, volume.affine), meta=volume.meta)
     if volume.ndim != 4 or len(volume) != 1:
         raise ValueError(f"{path}: values of shape {tuple(volume.shape)}; expected a volume of one channel")
     return volume

@@ -227,6 +227,13 @@ def test_nrrd_in_and_out_and_a_slice_with_two_axes(run_ssam, tmp_path):
     mask = itk.imread(str(folder / "a_seg.nrrd"))
     assert np.allclose(list(mask.GetSpacing()), (0.5, 0.7, 3.0))
     assert overlap(itk.array_from_image(mask).transpose() == 4, values > 0) > 0.9
+    flat = itk.image_from_array(values[:, :, 1].T.copy())
+    flat.SetSpacing((0.5, 0.7))
+    itk.imwrite(flat, str(tmp_path / "c.mha"))
+    folder = run_ssam(image=tmp_path / "c.mha", labels=["bright"], output_ext=".mha")
+    mask = itk.imread(str(folder / "c_seg.mha"))
+    assert list(mask.GetSpacing())[:2] == pytest.approx((0.5, 0.7))
+    assert overlap(itk.array_from_image(mask)[0].T == 4, values[:, :, 1] > 0) > 0.9
     nib.save(nib.Nifti1Image(values[:, :, 1], np.diag([-0.5, -0.7, 1, 1.0])), tmp_path / "b.nii.gz")
     folder = run_ssam(image=tmp_path / "b.nii.gz", labels=["bright"])
     found = np.asarray(nib.load(folder / "b_seg.nii.gz").dataobj)
