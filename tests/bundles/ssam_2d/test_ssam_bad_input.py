@@ -84,6 +84,7 @@ def test_prompts(refused, picture, prompts, reason):
 
 def test_settings(refused, picture, tmp_path):
     refused("threshold 1.5: expected pixels, and a number", image=picture, threshold=1.5)
+    refused("overlay 'no': expected true or false", image=picture, overlay="no")
     refused("output_ext '.png'", image=picture, output_ext=".png")
     refused("device 'gpu'", image=picture, device="gpu")
     refused(r"window \[9, 3\]", image=picture, window=[9, 3])

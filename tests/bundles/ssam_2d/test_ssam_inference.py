@@ -97,7 +97,7 @@ def test_a_folder_with_dicom_slices_and_pictures(run_ssam, tmp_path, picture, ca
     write_dicom_slice(tmp_path / "in" / "slice.dcm", bright).rename(tmp_path / "in" / "IM1")
     picture.rename(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "notes.txt").write_text("no image")
-    folder = run_ssam(image=tmp_path / "in", separate_folder=True, labels=["bright", "red"])
+    folder = run_ssam(image=tmp_path / "in", separate_folder="true", overlay="false", labels=["bright", "red"])
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png")) == ["IM1/IM1_seg.png", "a/a_seg.png"]
     assert overlap(read_map(folder / "IM1", "IM1")[0] == 4, bright > 0) > 0.9
     assert "1 files are no images" in caplog.text

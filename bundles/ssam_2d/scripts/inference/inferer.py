@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..common.bounded_cache import BoundedCache, digest, tensor_bytes
+from ..common.flags import flag
 from ..common.weights import weights_key
 from ..images import normalise, to_network_size
 from .adapters import AdapterBank
@@ -61,10 +62,10 @@ class NamedInferer(Inferer):
             raise ValueError(f"image_size {image_size}, threshold {threshold}: expected pixels, and a number in (0, 1)")
         self.image_size = image_size
         self.threshold = threshold
-        self.probabilities = probabilities
+        self.probabilities = flag("probabilities", probabilities)
         self.text_model = text_model
         self.adapters = adapters
-        self.amp = amp
+        self.amp = flag("amp", amp)
         self.cache = BoundedCache(cache_bytes, tensor_bytes)
         self.progress = progress
 
@@ -118,7 +119,7 @@ class NamedInferer(Inferer):
         for index in bar:
             here = [(place, target) for place, target in enumerate(targets) if target.is_in(index)]
             start = now(device)
-            with torch.autocast(device.type, enabled=bool(self.amp)):
+            with torch.autocast(device.type, enabled=self.amp):
                 embedding, known = self._embed(scene.picture(index), weights, network)
                 encoded, reused = now(device), reused + known
                 answers = decode(network, embedding, [target for _, target in here], index, scale)
@@ -133,7 +134,7 @@ class NamedInferer(Inferer):
 
     def _embed(self, picture: Tensor, weights: tuple, network: nn.Module) -> tuple[Tensor, bool]:
         square = normalise(to_network_size(picture, self.image_size))[None]
-        return self.cache.get((digest(square), weights, bool(self.amp)), None, lambda: network.encode(square))
+        return self.cache.get((digest(square), weights, self.amp), None, lambda: network.encode(square))
 
 
 def now(device: torch.device) -> float:

@@ -18,6 +18,7 @@ from monai.transforms import MapTransform, SaveImaged
 from PIL import Image
 
 from ..common.files import check_writable, whole_files
+from ..common.flags import flag
 from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.overlay import Picture, save_overlay
 from ..common.weights import describe_weights
@@ -73,8 +74,8 @@ class SaveIndexMapd(SaveImaged):
         self.output_dir = Path(output_dir).expanduser()
         self.postfix = output_postfix
         self.extension = output_ext
-        self.separate_folder = separate_folder
-        self.overlay = overlay
+        self.separate_folder = flag("separate_folder", separate_folder)
+        self.overlay = flag("overlay", overlay)
         self.weights = weights
         self.version = version
         check_writable(self.output_dir)
