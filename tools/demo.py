@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The first look at the project: clicks in a real volume, a mask on disk, a picture and three lines of text."""
+"""The first look at the project: clicks in a real volume, then tissues by name; masks, pictures, a few lines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -18,6 +19,7 @@ import torch
 from monai.metrics import compute_dice
 
 from bundles.fastsam3d.scripts.inference.cases import case_name
+from tools import demo_names
 
 BUNDLE = Path("bundles/fastsam3d")
 OUTPUT = Path("output/demo")
@@ -48,8 +50,18 @@ def segment(image: Path, clicks: list[list[int]], name: str, output: Path) -> di
     command = [sys.executable, "-m", "monai.bundle", "run"]
     command += ["--bundle_root", str(BUNDLE), "--config_file", str(BUNDLE / "configs/inference.json")]
     command += ["--image", str(image), "--objects", json.dumps({name: clicks}), "--output_dir", str(output)]
-    print("$ python " + shlex.join(command[1:]), flush=True)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    run_python(command[1:])
+    return json.loads((output / f"{case_name(str(image))}_seg.json").read_text())
+
+
+def run_python(arguments: Sequence[str]) -> None:
+    """Run Python with these arguments, say so, and show what it shows.
+
+    Raises:
+        ValueError: with the command's own reason, where it stopped.
+    """
+    print("$ python " + shlex.join(arguments), flush=True)
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE)
     said = b""
     while chunk := process.stderr.read1(1 << 16):
         sys.stderr.buffer.write(chunk)
@@ -59,7 +71,6 @@ def segment(image: Path, clicks: list[list[int]], name: str, output: Path) -> di
         # MONAI's own last lines name the step that failed; the reason stands above them.
         reasons = [line for line in said.decode(errors="replace").splitlines() if line.startswith("ValueError: ")]
         raise ValueError(reasons[-1].removeprefix("ValueError: ") if reasons else f"exit code {process.returncode}")
-    return json.loads((output / f"{case_name(str(image))}_seg.json").read_text())
 
 
 def report(result: dict, output: Path, reference: Path | None) -> list[str]:
@@ -111,6 +122,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print("\n" + "\n".join(report(result, given.output, reference)))
     print(f"picture    {given.output / (case_name(str(image)) + '_seg.png')}")
+    if given.image is None:
+        print("\nthe second part: tissues by name, learned from a few slices (about a minute)\n", flush=True)
+        try:
+            lines = demo_names.run(given.output / "names", run_python)
+        except ValueError as error:
+            print(f"\nnot fine-tuned: {error}", file=sys.stderr)
+            return 1
+        print("\n" + "\n".join(lines))
     return 0
 
 

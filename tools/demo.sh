@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Segments a real volume from clicks and shows the result as a picture.
-#   bash tools/demo.sh                  the brain in the MNI152 T1 template
+# Segments a real volume from clicks, and tissues by name; shows the results as pictures.
+#   bash tools/demo.sh                  the brain in the MNI152 T1 template; then grey and white matter, learned from slices
 #   bash tools/demo.sh IMAGE X Y Z      what lies at voxel X Y Z of your own file
 set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"; exit ;; esac

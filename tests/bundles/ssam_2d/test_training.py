@@ -4,14 +4,11 @@
 """train.json and its variants, from images to an adapter and a merged network, stopped and gone on with."""
 
 import json
-import multiprocessing
-import os
-import signal
 
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from training_runs import SSAM, TINY, make_folder, make_list, run, tiny_base, weights
+from training_runs import SSAM, TINY, make_folder, make_list, run, run_until_killed, tiny_base, weights
 
 from common.svd_affine import Adapter
 from common.svd_affine.adapt import adapt_like
@@ -102,31 +99,12 @@ def test_it_learns(tmp_path, base, folder):
     assert seen[1] < 0.8 * seen[0]
 
 
-def dying_run(count, **settings):
-    """Trains until the optimizer's step of this number, then dies as by ``kill -9``."""
-    from torch.optim import AdamW
-
-    step, left = AdamW.step, [count]
-
-    def dies(self, *args, **kwargs):
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(self, *args, **kwargs)
-
-    AdamW.step = dies
-    run("train.json", **settings)
-
-
 @pytest.mark.parametrize(("steps", "save_every"), [(3, 1), (5, 0)])
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path, base, folder, steps, save_every):
     settings = {**TRAINED, "dataset_dir": folder, "start": base, "max_epochs": 4, "save_every": save_every}
     run("train.json", output_dir=tmp_path / "whole", **settings)
     killed = {**settings, "output_dir": tmp_path / "killed"}
-    process = multiprocessing.get_context("fork").Process(target=dying_run, args=(steps,), kwargs=killed)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    run_until_killed(steps, "train.json", **killed)
     assert (tmp_path / "killed" / "state.pt").is_file() and not (tmp_path / "killed" / "model.pt").exists()
     run("train.json", resume=True, **killed)
     whole, resumed = (weights(tmp_path / name / "model.pt") for name in ("whole", "killed"))
