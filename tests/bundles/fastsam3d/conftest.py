@@ -9,67 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.transforms import SaveImaged
+from small_networks import CONFIGS, small_student, small_teacher
 from volumes import CENTRE, Phantom, grid_around, rotation, write_nifti
 
-CONFIGS = Path(__file__).parents[3] / "bundles" / "fastsam3d" / "configs"
 TRAINING_GRIDS = [
     grid_around(np.diag([-2.0, -2.0, 2.0]), (40, 30, 28)),
     grid_around(rotation(-50, 70, 15) @ np.diag([1.8, 1.8, -1.8]), (44, 44, 44)),
     grid_around(rotation(0, 20, 0) * [0.9, 1.2, 3.0], (80, 50, 26)),
 ]
 PAIR = Phantom((CENTRE, (14, 11, 10)), ((CENTRE[0] + 26, CENTRE[1], CENTRE[2]), 6), ramp=6)
-DECODER = {
-    "prompt_encoder": {
-        "_target_": "scripts.networks.prompt_encoder.PromptEncoder3D",
-        "embed_dim": 12,
-        "mask_in_chans": 4,
-        "boxes": True,
-    },
-    "mask_decoder": {
-        "_target_": "scripts.networks.mask_decoder.MaskDecoder3D",
-        "embed_dim": 12,
-        "heads": 2,
-        "mlp_dim": 16,
-        "iou_head_hidden_dim": 8,
-    },
-    "draw_prompts": True,
-}
-
-
-def small_student(depth: int = 2) -> dict[str, Any]:
-    """A network_def with the paper's student, for cubes of 16 voxels."""
-    encoder = {
-        "_target_": "scripts.networks.student.StudentEncoder3D",
-        "image_size": 16,
-        "patch_size": 4,
-        "embed_dim": 12,
-        "depth": depth,
-        "heads": 3,
-        "ffn_blocks": 1,
-        "mlp_ratio": 1.0,
-        "out_channels": 12,
-    }
-    return {"_target_": "scripts.networks.fastsam3d.FastSAM3D", "image_encoder": encoder, **DECODER}
-
-
-def small_teacher(depth: int = 4, width: int = 12) -> dict[str, Any]:
-    """A network_def with the teacher."""
-    encoder = {
-        "_target_": "scripts.networks.image_encoder.ImageEncoder3D",
-        "img_size": 16,
-        "patch_size": 4,
-        "embed_dim": width,
-        "depth": depth,
-        "num_heads": 2,
-        "mlp_ratio": 1.0,
-        "out_chans": 12,
-        "global_attn_indexes": [1, 3],
-        "window_size": 2,
-    }
-    return {"_target_": "scripts.networks.fastsam3d.FastSAM3D", "image_encoder": encoder, **DECODER}
 
 
 @pytest.fixture
@@ -128,11 +78,6 @@ def train(fastsam3d_path, labelled_list, tmp_path):
         return Path(settings["output_dir"])
 
     return run
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    """The network in a run's state."""
-    return torch.load(folder / "state.pt", weights_only=True)["parts"]["network"]
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS, small_student, weights_of
 from monai.bundle import ConfigParser
+from small_networks import CONFIGS, small_student, weights_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 

@@ -6,8 +6,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import small_student, small_teacher
 from monai.bundle import ConfigParser
+from small_networks import small_student, small_teacher
 
 from common.distillation import ProgressiveSchedule
 
