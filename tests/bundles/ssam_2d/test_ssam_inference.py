@@ -142,8 +142,9 @@ def test_clicks_and_boxes_lie_where_they_are_given(run_ssam, picture):
     rows, columns = np.nonzero(found)
     assert abs(columns.mean() - 70) < 0.6 and abs(rows.mean() - 8) < 0.6
     assert described["label_names"] == {"5": "tumour"}
-    assert described["objects"][0]["prompts"]["points"] == [[70, 8, 0]]
-    found, _ = read_map(run_ssam(image=picture, box=[20, 10, 49, 30]))
+    assert described["objects"][0]["prompts"]["points"] == [[70, 8]]
+    found, described = read_map(run_ssam(image=picture, box=[20, 10, 49, 30]))
+    assert described["objects"][0]["prompts"]["box"] == [[20, 10], [49, 30]]
     rows, columns = np.nonzero(found)
     assert (columns.min(), rows.min(), columns.max(), rows.max()) == pytest.approx((20, 10, 49, 30), abs=1)
 

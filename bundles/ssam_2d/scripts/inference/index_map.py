@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..common.prompts import ObjectPrompt
 from .scene import Scene
 from .targets import Target
 
@@ -80,15 +81,23 @@ def summarise(scene: Scene, targets: list[Target], found: IndexMap) -> dict[str,
             "predicted_iou": round(min(1.0, max(0.0, found.predicted_iou.get(target.value, 0.0))), 4),
         }
         if target.prompt:
-            prompt = target.prompt
-            given = {"points": [list(p) for p in prompt.points], "point_labels": list(prompt.labels), "box": prompt.box}
-            described["prompts"] = {**given, "by_name": target.features is not None}
+            described["prompts"] = {**given(scene, target.prompt), "by_name": target.features is not None}
         objects.append(described)
     return {
         "label_names": {str(t.value): t.name for t in targets},
         "objects": objects,
         "slices": len(scene.slices),
         "notes": scene.notes,
+    }
+
+
+def given(scene: Scene, prompt: ObjectPrompt) -> dict[str, Any]:
+    """Clicks and box as they were asked for: two indices in a 2D image, three in a volume."""
+    count = 2 if scene.plane is None else 3
+    return {
+        "points": [list(point[:count]) for point in prompt.points],
+        "point_labels": list(prompt.labels),
+        "box": [list(corner[:count]) for corner in prompt.box] if prompt.box else None,
     }
 
 
