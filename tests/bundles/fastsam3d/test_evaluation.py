@@ -63,7 +63,7 @@ def evaluate(fastsam3d_path, tmp_path, threshold_network):
             "cube_size": 32,
             "window": WINDOW,
             "clicks": [1, 3],
-            "progress": False,
+            "progress": "false",
             "previews": 0,
         }
         workflow = ConfigWorkflow(
@@ -130,6 +130,9 @@ def test_means_classes_and_absent_classes(evaluate, case):
         "volume_ml",
         "predicted_ml",
     }
+    truth_ml = PAIR.truth(GRIDS["LPS"]).sum() * 8 / 1000
+    assert report["per_class"]["body"]["volume_ml"]["mean"] == pytest.approx(truth_ml)
+    assert report["cases"][0]["predicted_ml"] == pytest.approx(truth_ml, rel=0.1)
     assert report["about"]["cube_size"] == 32 and report["about"]["weights"]["file"] == "stand_in.pt"
     with open(folder / "metrics.csv", newline="") as file:
         assert [row["class"] for row in csv.DictReader(file)] == names
@@ -275,6 +278,7 @@ def test_shared_ids_are_those_of_inference():
         ({"clicks": []}, "clicks .*expected rising numbers"),
         ({"clicks": [3, 1]}, "expected rising numbers"),
         ({"clicks": [0, 1]}, "expected rising numbers"),
+        ({"progress": "perhaps"}, "progress 'perhaps': expected true or false"),
         ({"section": "testing"}, r"no section 'testing' \(there: validation\)"),
         ({"dataset_dir": "/nowhere"}, "dataset_dir /nowhere: no such folder"),
         ({"data_list_file_path": None}, "no data list was given: expected --data_list_file_path"),
