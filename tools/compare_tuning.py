@@ -97,7 +97,7 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
         "train#dataset#data": training,
         "validate#dataset#data": [],
         "label_names": label_list(items),
-        "start": str(settings["base"]),
+        "base_path": str(settings["base"]),
         "output_dir": str(folder),
         "learning_rate": rate,
         "batch_size": settings["batch_size"],

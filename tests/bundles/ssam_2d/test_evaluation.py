@@ -167,7 +167,7 @@ def test_trained_weights_of_a_run_are_evaluated_by_their_labels(tmp_path, monkey
     monkeypatch.undo()
     folder, base = make_folder(tmp_path / "data"), tiny_base(tmp_path / "base.pt")
     listed = make_list(folder)
-    settings = {"data_list_file_path": listed, "start": base, "output_dir": tmp_path / "run", "max_epochs": 1}
+    settings = {"data_list_file_path": listed, "base_path": base, "output_dir": tmp_path / "run", "max_epochs": 1}
     run("train.json", **settings, batch_size=2)
     run("evaluate.json", data_list_file_path=listed, ckpt_path=tmp_path / "run" / "model.pt", output_dir=tmp_path / "s")
     report = json.loads((tmp_path / "s" / "metrics.json").read_text())

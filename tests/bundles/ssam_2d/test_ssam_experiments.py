@@ -55,7 +55,7 @@ def run(ssam_path, tmp_path, lists, base):
             "data_list_file_path": str(lists[data]),
             "dataset_dir": str(lists[data].parent),
             "output_dir": str(output),
-            **({"start": str(base)} if stage == "train" else {}),
+            **({"base_path": str(base)} if stage == "train" else {}),
             **SMALL,
             **overrides,
         }

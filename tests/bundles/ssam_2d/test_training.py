@@ -48,7 +48,7 @@ def logits_of(network, features=None):
 @pytest.mark.parametrize("variant", [None, *VARIANTS])
 def test_an_adapter_on_a_fresh_base_gives_the_same_logits(tmp_path, base, folder, variant):
     configs = ["train.json", *([f"variants/{variant}.json"] if variant else [])]
-    workflow = run(*configs, dataset_dir=folder, start=base, output_dir=tmp_path / "run", **TRAINED)
+    workflow = run(*configs, dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **TRAINED)
     adaptation = workflow.parser.get_parsed_content("adaptation")
     adaptation.module.eval()
     trained = logits_of(adaptation.module)
@@ -72,7 +72,7 @@ def test_an_adapter_on_a_fresh_base_gives_the_same_logits(tmp_path, base, folder
 
 
 def test_what_is_tuned_is_the_papers_list(tmp_path, base, folder):
-    workflow = run("train.json", dataset_dir=folder, start=base, output_dir=tmp_path / "run", **TRAINED)
+    workflow = run("train.json", dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **TRAINED)
     names = workflow.parser.get_parsed_content("adaptation").trainable()
     layers = {f"blocks.{i}.{part}" for i in (0, 1) for part in ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2")}
     layers |= {"neck.0", "neck.2"}
@@ -94,14 +94,14 @@ def test_it_learns(tmp_path, base, folder):
         settings["max_epochs"] = epochs
         run_dir = tmp_path / f"run{epochs}"
         configs = "train.json", "variants/full.json"
-        workflow = run(*configs, dataset_dir=folder, start=base, output_dir=run_dir, **settings, **frozen)
+        workflow = run(*configs, dataset_dir=folder, base_path=base, output_dir=run_dir, **settings, **frozen)
         seen.append(workflow.parser.get_parsed_content("train#trainer").state.metrics["train_loss_mean"])
     assert seen[1] < 0.8 * seen[0]
 
 
 @pytest.mark.parametrize(("steps", "save_every"), [(3, 1), (5, 0)])
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path, base, folder, steps, save_every):
-    settings = {**TRAINED, "dataset_dir": folder, "start": base, "max_epochs": 4, "save_every": save_every}
+    settings = {**TRAINED, "dataset_dir": folder, "base_path": base, "max_epochs": 4, "save_every": save_every}
     run("train.json", output_dir=tmp_path / "whole", **settings)
     killed = {**settings, "output_dir": tmp_path / "killed"}
     run_until_killed(steps, "train.json", **killed)
@@ -112,7 +112,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, base, folder, steps, sa
 
 
 def test_a_run_is_not_overwritten_nor_mixed_up(tmp_path, base, folder):
-    settings = {**TRAINED, "dataset_dir": folder, "start": base, "output_dir": tmp_path / "run"}
+    settings = {**TRAINED, "dataset_dir": folder, "base_path": base, "output_dir": tmp_path / "run"}
     run("train.json", **settings)
     with pytest.raises((ValueError, RuntimeError)) as caught:
         run("train.json", **settings)
@@ -133,14 +133,14 @@ def root_of(error):
     ("change", "message"),
     [
         ({"labels": ["polyp"]}, "unknown label 'polyp'; the data has disc, bar"),
-        ({"start": "nowhere.pt"}, "nowhere.pt"),
+        ({"base_path": "nowhere.pt"}, "nowhere.pt"),
         ({"dataset_dir": None}, "no data: give --data_list_file_path"),
         ({"tuning#targets": ["image_encoder.nothing.*"]}, "no layer matches 'image_encoder.nothing"),
         ({"absent_rate": 3}, "absent_rate 3: expected a share"),
     ],
 )
 def test_bad_input_is_refused_before_work_starts(tmp_path, base, folder, change, message):
-    settings = {**TRAINED, "dataset_dir": folder, "start": base, "output_dir": tmp_path / "run", **change}
+    settings = {**TRAINED, "dataset_dir": folder, "base_path": base, "output_dir": tmp_path / "run", **change}
     if change.get("dataset_dir", folder) is None:
         # Without data the names would be the metadata's, as a labelling server wants it.
         settings["table"] = None
@@ -152,7 +152,7 @@ def test_bad_input_is_refused_before_work_starts(tmp_path, base, folder, change,
 
 def test_it_stops_when_nothing_gets_better(tmp_path, base, folder):
     settings = {**TRAINED, "learning_rate": 0.0, "max_epochs": 9, "patience": 2, "previews": 0}
-    workflow = run("train.json", dataset_dir=folder, start=base, output_dir=tmp_path / "run", **settings)
+    workflow = run("train.json", dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **settings)
     assert workflow.parser.get_parsed_content("train#trainer").state.epoch <= 4
     assert (tmp_path / "run" / "model.pt").is_file()
 
@@ -163,7 +163,7 @@ def test_as_a_labelling_server_trains(tmp_path, base, folder):
     items = [{k: str(folder / v) for k, v in item.items()} for item in list_file["training"]]
     overrides = {"train#dataset#data": items, "validate#dataset#data": [], "train#trainer#max_epochs": 1}
     # Its weights would be published into the bundle: the test keeps them where it may write.
-    workflow = run("train.json", start=base, output_dir=tmp_path / "run", previews=0, **overrides)
+    workflow = run("train.json", base_path=base, output_dir=tmp_path / "run", previews=0, **overrides)
     names = json.loads((SSAM / "configs" / "metadata.json").read_text())
     channels = names["network_data_format"]["outputs"]["pred"]["channel_def"]
     labels = json.loads((tmp_path / "run" / "labels.json").read_text())
@@ -176,6 +176,6 @@ def test_as_a_labelling_server_trains(tmp_path, base, folder):
 
 def test_ids_that_monai_asks_for(tmp_path, base, folder):
     workflow = run(
-        "train.json", dataset_dir=folder, start=base, output_dir=tmp_path / "run", **{**TRAINED, "max_epochs": 1}
+        "train.json", dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **{**TRAINED, "max_epochs": 1}
     )
     assert not [e for e in workflow.check_properties() or [] if "missing" in str(e)]

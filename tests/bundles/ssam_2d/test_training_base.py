@@ -111,7 +111,7 @@ def test_a_base_is_trained_gone_on_with_and_fine_tuned(tmp_path, ssam_path):
     run_until_killed(3, "train_base.json", **again)
     run("train_base.json", **again, resume=True)
     assert all(torch.equal(tensor, weights(tmp_path / "killed" / "base.pt")[name]) for name, tensor in base.items())
-    tuned = {"dataset_dir": folder, "start": tmp_path / "whole" / "base.pt", "output_dir": tmp_path / "run"}
+    tuned = {"dataset_dir": folder, "base_path": tmp_path / "whole" / "base.pt", "output_dir": tmp_path / "run"}
     run("train.json", **tuned, max_epochs=1, batch_size=2)
     model = weights(tmp_path / "run" / "model.pt")
     assert all(torch.equal(model[name], base[name]) for name in base if name.startswith("mask_decoder."))

@@ -10,6 +10,7 @@ from typing import Any
 
 from monai.data import CacheDataset, Dataset
 
+from ..common.flags import flag
 from .items import checked_items
 from .masks import Table
 
@@ -37,4 +38,6 @@ def labelled_dataset(
     if not items or not cache_num:
         return Dataset(items, transform)
     # Another process for each worker would have a cache of its own: one fills it.
-    return CacheDataset(items, transform, cache_num=cache_num, num_workers=1, progress=progress and len(items) >= 20)
+    return CacheDataset(
+        items, transform, cache_num=cache_num, num_workers=1, progress=flag("progress", progress) and len(items) >= 20
+    )

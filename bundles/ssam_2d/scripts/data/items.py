@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..common.data_list import read_data_list
+from ..common.flags import flag
 from ..images import LoadImage2Dd
 from .folder import read_folder
 from .masks import LoadMasksd, Table, names_in
@@ -132,7 +133,8 @@ def checked_items(
     """
     load_image, load_masks = LoadImage2Dd("image"), LoadMasksd("label", labels, table)
     problems, present = [], set()
-    for item in tqdm(items, desc="checking", unit="image", disable=not progress or len(items) < 20, leave=False):
+    shown = flag("progress", progress) and len(items) >= 20
+    for item in tqdm(items, desc="checking", unit="image", disable=not shown, leave=False):
         try:
             masks = load_masks(load_image(dict(item)))["label"]
         except ValueError as problem:

@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from ..common.files import check_writable
+from ..common.flags import flag
 from ..common.metrics import METRICS, false_positive, mask_scores
 from ..common.overlay import Picture, save_overlay
 from ..common.score_report import write_report
@@ -75,7 +76,8 @@ class ScoreReport:
         previews: int = 3,
     ) -> None:
         self.labels, self.folder = list(labels), Path(output_dir).expanduser()
-        self.threshold, self.overlaps, self.tolerance, self.previews = threshold, overlaps, tolerance, previews
+        self.threshold, self.tolerance, self.previews = threshold, tolerance, previews
+        self.overlaps = flag("overlaps", overlaps)
         check_writable(self.folder)
         self._cases: list[dict[str, Any]] = []
         self._absent: list[dict[str, Any]] = []
