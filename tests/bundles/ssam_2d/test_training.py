@@ -71,6 +71,16 @@ def test_an_adapter_on_a_fresh_base_gives_the_same_logits(tmp_path, base, folder
     assert (tmp_path / "run" / "preview.png").stat().st_size > 1000
 
 
+def test_labels_that_are_not_asked_for_cost_nothing_and_change_nothing(base, ssam_path):
+    network = fresh_network(base, ["a", "b", "c"])
+    network.set_labels(["a", "b", "c"], torch.randn(3, network.label_features.shape[1]))
+    image = torch.randn(2, 3, 32, 32)
+    asked = torch.tensor([[True, False, True], [False, False, True]])
+    with torch.no_grad():
+        every, some = network(image), network(image, asked)
+    assert torch.allclose(some[asked], every[asked], atol=1e-5) and not some[~asked].any()
+
+
 def test_what_is_tuned_is_the_papers_list(tmp_path, base, folder):
     workflow = run("train.json", dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **TRAINED)
     names = workflow.parser.get_parsed_content("adaptation").trainable()

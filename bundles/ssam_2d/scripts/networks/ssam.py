@@ -119,9 +119,20 @@ class SSAM(nn.Module):
         logits, iou = self.mask_decoder(torch.zeros_like(embedding[:1]), code, sparse, pairs, multimask_output=False)
         return logits.unflatten(0, shape)[:, :, 0], iou.view(shape)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) -> logits (B, L, H, W) of all its labels."""
-        logits, _ = self.decode(self.encode(image), self.label_features)
+    def forward(self, image: Tensor, asked: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) -> logits (B, L, H, W) of all its labels.
+
+        Args:
+            image: see :meth:`encode`.
+            asked: (B, L) bool, the labels that are decoded; the logits of the others are 0. By default all.
+        """
+        embedding = self.encode(image)
+        if asked is None:
+            logits, _ = self.decode(embedding, self.label_features)
+        else:
+            images, labels = asked.nonzero(as_tuple=True)
+            found, _ = self.decode(embedding[images], self.label_features[labels], paired=True)
+            logits = found.new_zeros(*asked.shape, *found.shape[2:]).index_put((images, labels), found[:, 0])
         return F.interpolate(logits, image.shape[2:], mode="bilinear", align_corners=False)
 
     def _embed_prompts(

@@ -49,6 +49,15 @@ class SampleAbsentd(MapTransform, Randomizable):
         return sampled
 
 
+class AskedBatch:
+    """A batch as MONAI's trainers want it: image, mask, and which labels (B, L) the network is asked for."""
+
+    def __call__(self, batch: Mapping[str, Tensor], device: torch.device, non_blocking: bool, **kwargs: Any) -> tuple:
+        """-> (image, mask, (asked,), {})."""
+        image, mask = (batch[key].to(device, non_blocking=non_blocking) for key in ("image", "label"))
+        return image, mask, (mask[:, :, 0, 0] != NOT_ASKED,), {}
+
+
 class AskedLoss(nn.Module):
     """A loss over the labels that are asked for, each a mask of its own.
 
