@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from volumes import Phantom, dice, grid_around, rotation, write_nifti
 
 from bundles.fastsam3d.scripts.common.prompts import read_prompts, to_json
+from bundles.fastsam3d.scripts.inference.writer import SaveSegmentationd
 
 GRID = grid_around(rotation(10, 5, -20) * [2.0, 2.0, 2.5], (30, 28, 24))
 # Two bodies that do not touch, and what lies between them.
@@ -242,6 +243,14 @@ def test_names_of_the_results(run_workflow, pair):
         image=pair, foreground=[PAIR.click(GRID, 1)], output_dir=str(folder), output_postfix="organ", output_ext=".nii"
     )
     assert sorted(p.name for p in folder.iterdir()) == ["pair_organ.json", "pair_organ.nii"]
+
+
+def test_switches_as_a_command_line_gives_them(run_workflow, pair):
+    """``--preview false`` arrives as a word."""
+    folder = run_workflow(image=pair, foreground=[PAIR.click(GRID)], preview="false", separate_folder="True")
+    assert sorted(p.name for p in (folder / "pair").iterdir()) == ["pair_seg.json", "pair_seg.nii.gz"]
+    with pytest.raises(ValueError, match="preview"):
+        SaveSegmentationd(preview="perhaps", output_dir=str(folder))
 
 
 def test_a_click_names_its_own_voxel(run_bundle, tmp_path):

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..common.bounded_cache import BoundedCache
+from ..common.flags import flag
 from ..common.geometry import Grid, cube_around, resample
 from ..common.intensity import NORMALISATIONS, intensity_bounds
 from . import cubes
@@ -74,9 +75,9 @@ class ClickInferer(Inferer):
         self.window = window
         self.normalise = NORMALISATIONS[normalisation]
         self.rounds = rounds
-        self.fast_path = FastPath(amp, compiled)
+        self.fast_path = FastPath(amp, flag("compiled", compiled))
         self.cache = BoundedCache(cache_bytes, _bytes)
-        self.progress = progress
+        self.progress = flag("progress", progress)
 
     @torch.no_grad()
     def __call__(self, inputs: MetaTensor, network: nn.Module, *args: Any, **kwargs: Any) -> MetaTensor:

@@ -14,6 +14,7 @@ import numpy as np
 from monai.transforms import SaveImaged
 
 from ..common.files import check_writable, whole_files
+from ..common.flags import flag
 from ..common.geometry import Grid
 from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.preview import save_preview
@@ -39,7 +40,8 @@ class SaveSegmentationd(SaveImaged):
         version: of the bundle.
 
     Raises:
-        ValueError: an extension of another kind, or a folder that cannot be written to.
+        ValueError: an extension of another kind, a switch that is neither true nor false, or a folder that cannot be
+            written to.
     """
 
     def __init__(
@@ -61,8 +63,8 @@ class SaveSegmentationd(SaveImaged):
         self.output_dir = Path(output_dir).expanduser()
         self.postfix = output_postfix
         self.extension = output_ext
-        self.separate_folder = separate_folder
-        self.preview = preview
+        self.separate_folder = flag("separate_folder", separate_folder)
+        self.preview = flag("preview", preview)
         self.weights = weights
         self.version = version
         check_writable(self.output_dir)
