@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from safetensors.numpy import save_file
 
 from common.score_report import write_report
+from common.svd_affine import Adapter
 from tools.report.__main__ import main
 from tools.report.plots import main_dice
 from tools.report.runs import read_runs
@@ -113,8 +114,10 @@ def test_runs_are_compared_after_the_most_clicks_that_all_have(tmp_path):
 def test_trained_parameters_from_the_report_or_from_the_adapter(tmp_path):
     told = evaluation(tmp_path / "told", about={"trainable_parameters": 12})
     beside = evaluation(tmp_path / "trained" / "evaluation")
-    tensors = {"blocks.0.qkv.scale": np.ones(5, np.float32), "label_features": np.ones((2, 512), np.float32)}
-    save_file(tensors, tmp_path / "trained" / "adapter.safetensors")
+    # Running statistics and the labels' features belong to an adapter, but nobody trains them.
+    tensors = {"blocks.0.qkv.scale": torch.ones(5), "text_affine.norm.running_mean": torch.ones(9)}
+    labels = {"liver": torch.ones(512)}
+    Adapter("svd_affine (values=None)", "base", tensors, labels).save(tmp_path / "trained" / "adapter.safetensors")
     unknown = evaluation(tmp_path / "elsewhere" / "unknown")
     runs = read_runs([str(told), str(beside), str(unknown)], {})
     assert [run.parameters for run in runs] == [12, 5, None]

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import safe_open
-
-# In an adapter, but not trained.
-NOT_TRAINED = "label_features"
+from common.svd_affine import Adapter
+from common.svd_affine.adapt import RUNNING
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,6 @@ def _trained(folder: Path, report: dict[str, Any]) -> int | None:
         return about["trainable_parameters"]
     for path in (folder / "adapter.safetensors", folder.absolute().parent / "adapter.safetensors"):
         if path.is_file():
-            with safe_open(path, "numpy") as file:
-                shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
-            return sum(int(np.prod(shape)) for key, shape in shapes.items() if NOT_TRAINED not in key)
+            tensors = Adapter.load(path).tensors
+            return sum(tensor.numel() for name, tensor in tensors.items() if name.rpartition(".")[2] not in RUNNING)
     return None
