@@ -124,8 +124,8 @@ class Comparison:
         self.training = {"augment": False, "draws": draws, "batch_size": 4, "resume": True, "val_draws": 8}
         self.clicking = {"clicking#steps": 4, "clicking#promptless": 1, "rounds": 1}
 
-    def __call__(self) -> dict[str, list[dict[str, float]]]:
-        """All scores: variant -> one dictionary of metrics a seed."""
+    def __call__(self) -> None:
+        """Train and evaluate whatever is not there yet."""
         teacher_epochs, distill_epochs, tune_epochs = self.epochs
         teacher = self.run / "teacher"
         self._train(
@@ -138,7 +138,7 @@ class Comparison:
             encoder_rate=1e-3,
             **self.clicking,
         )
-        scores = {"teacher": [self._evaluate(teacher, self.teacher)]}
+        self._evaluate(teacher, self.teacher)
         for seed in self.seeds:
             for variant, overlays in VARIANTS.items():
                 folder = self.run / f"{variant}_{seed}"
@@ -165,8 +165,7 @@ class Comparison:
                     seed=seed,
                     **self.clicking,
                 )
-                scores.setdefault(variant, []).append(self._evaluate(folder / "tuned", self.student))
-        return scores
+                self._evaluate(folder / "tuned", self.student)
 
     def _train(self, folder: Path, configs: list[str], **settings: Any) -> None:
         """Train and keep the last weights: equal steps for all, whatever was best in between."""
@@ -178,23 +177,28 @@ class Comparison:
         with whole_files(folder) as side:
             torch.save(state["parts"]["network"], side / "last.pt")
 
-    def _evaluate(self, folder: Path, network: dict[str, Any]) -> dict[str, float]:
-        metrics = folder / "evaluation" / "metrics.json"
-        if not metrics.exists():
+    def _evaluate(self, folder: Path, network: dict[str, Any]) -> None:
+        if not (folder / "evaluation" / "metrics.json").exists():
             self._run(
                 ["evaluate.json"],
-                output_dir=str(metrics.parent),
+                output_dir=str(folder / "evaluation"),
                 ckpt_path=str(folder / "last.pt"),
                 network_def=network,
                 rounds=1,
                 clicks=list(CLICKS),
                 previews=0,
             )
-        return json.loads(metrics.read_text())["mean"]
 
     def _run(self, configs: list[str], **settings: Any) -> None:
         files = [str(BUNDLE / "configs" / c) for c in configs]
         run_bundle(config_file=files, logging_file=False, **self.shared, **settings)
+
+
+def read_scores(run: Path) -> dict[str, list[dict[str, float]]]:
+    """variant -> the mean scores of each seed that is there, the teacher first."""
+    found = {"teacher": sorted(run.glob("teacher/evaluation/metrics.json"))}
+    found |= {v: sorted(run.glob(f"{v}_[0-9]*/tuned/evaluation/metrics.json")) for v in VARIANTS}
+    return {v: [json.loads(f.read_text())["mean"] for f in files] for v, files in found.items() if files}
 
 
 def curves(run: Path) -> dict[str, list[np.ndarray]]:
@@ -203,6 +207,8 @@ def curves(run: Path) -> dict[str, list[np.ndarray]]:
     for folder in sorted(run.glob("*/distilled")):
         events = EventAccumulator(str(folder))
         events.Reload()
+        if "val_likeness" not in events.Tags()["scalars"]:
+            continue
         points = {e.step: e.value for e in events.Scalars("val_likeness")}
         found.setdefault(folder.parent.name.rsplit("_", 1)[0], []).append(np.array(sorted(points.items())))
     return found
@@ -214,16 +220,17 @@ def draw(run: Path, scores: dict[str, list[dict[str, float]]], path: Path) -> No
 
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    colours = {v: f"C{i}" for i, v in enumerate(["teacher", *VARIANTS])}
     for variant, rows in curves(run).items():
         shortest = min(len(r) for r in rows)
         values = np.stack([r[:shortest, 1] for r in rows])
-        left.plot(rows[0][:shortest, 0], values.mean(0), label=variant)
-        left.fill_between(rows[0][:shortest, 0], values.min(0), values.max(0), alpha=0.2)
+        left.plot(rows[0][:shortest, 0], values.mean(0), label=variant, color=colours[variant])
+        left.fill_between(rows[0][:shortest, 0], values.min(0), values.max(0), alpha=0.2, color=colours[variant])
     left.set(xlabel="epoch of distillation", ylabel="cosine of student's and teacher's embedding")
     for variant, rows in scores.items():
         values = np.array([[row[f"dice@{k}"] for k in CLICKS] for row in rows])
         mean, low, high = values.mean(0), values.min(0), values.max(0)
-        right.errorbar(CLICKS, mean, [mean - low, high - mean], label=variant, capsize=3)
+        right.errorbar(CLICKS, mean, [mean - low, high - mean], label=variant, capsize=3, color=colours[variant])
     right.set(xlabel="clicks", ylabel="Dice on the original grid")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -253,12 +260,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, nargs=3, default=(48, 12, 6), help="of teacher, distilling, tuning")
     parser.add_argument("--draws", type=int, default=32, help="cubes an epoch")
     parser.add_argument("--volumes", type=int, nargs=2, default=(60, 6), help="to train and to evaluate on")
+    parser.add_argument("--table", action="store_true", help="only table and picture of what is there so far")
     parser.add_argument("--picture", type=Path, help="where to draw the curves; default RUN/distillation.png")
     arguments = parser.parse_args()
     logging.getLogger("ignite").setLevel(logging.WARNING)
     settings = arguments.seeds, tuple(arguments.epochs), arguments.draws, tuple(arguments.volumes)
-    scores = Comparison(arguments.run.absolute(), arguments.data.absolute(), *settings)()
-    (arguments.run / "scores.json").write_text(json.dumps(scores, indent=1))
+    if not arguments.table:
+        Comparison(arguments.run.absolute(), arguments.data.absolute(), *settings)()
+    scores = read_scores(arguments.run)
     draw(arguments.run, scores, arguments.picture or arguments.run / "distillation.png")
     print(table(scores))
 

@@ -47,14 +47,23 @@ def test_training_and_kept_out_volumes_do_not_meet(tmp_path):
     assert Path(content["training"][0]["label"]) == tmp_path / "msd_hippocampus" / "labels" / "h0.nii.gz"
 
 
+def test_the_scores_of_finished_runs_are_read(tmp_path):
+    for folder, value in (("teacher", 0.9), ("fitnets_0/tuned", 0.5), ("fitnets_1/tuned", 0.7)):
+        (tmp_path / folder / "evaluation").mkdir(parents=True)
+        (tmp_path / folder / "evaluation" / "metrics.json").write_text(json.dumps({"mean": scores(value)[0]}))
+    (tmp_path / "logits_0" / "tuned").mkdir(parents=True)
+    assert compare.read_scores(tmp_path) == {"teacher": scores(0.9), "fitnets": scores(0.5, 0.7)}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
 def test_the_comparison_runs_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "VARIANTS", {"progressive": [], "final_only": ["variants/final_only.json"]})
-    run = lambda: compare.Comparison(tmp_path, DATA, 1, (1, 1, 1), 4, (2, 1))()  # noqa: E731
-    first = run()
-    assert set(first) == {"teacher", "progressive", "final_only"}
+    comparison = compare.Comparison(tmp_path, DATA, 1, (1, 1, 1), 4, (2, 1))
+    comparison()
+    assert set(compare.read_scores(tmp_path)) == {"teacher", "progressive", "final_only"}
+    before = (tmp_path / "progressive_0" / "tuned" / "last.pt").stat().st_mtime_ns
     (tmp_path / "final_only_0" / "tuned" / "last.pt").unlink()
-    monkeypatch.setattr(compare.Comparison, "_evaluate", lambda self, folder, network: {"folder": folder.parent.name})
-    assert run()["final_only"] == [{"folder": "final_only_0"}]
+    comparison()
     assert (tmp_path / "final_only_0" / "tuned" / "last.pt").exists()
+    assert (tmp_path / "progressive_0" / "tuned" / "last.pt").stat().st_mtime_ns == before
