@@ -22,9 +22,9 @@ PRECISIONS = ("float32", "mixed", "bfloat16", "float16", "int8")
 def choose_precision(amp: bool | str, device: torch.device) -> str:
     """One of PRECISIONS for the configuration's ``amp``.
 
-    ``auto`` takes bfloat16, and ``mixed`` takes it in the refiner alone, where the processor computes in it; both take
-    float32 elsewhere, as emulation would be slower. ``True`` takes half precision anyhow, ``False`` float32; another
-    name out of PRECISIONS is taken as it is.
+    ``auto`` takes bfloat16, and ``mixed`` takes it inside the refiner alone, where the processor computes in it; both
+    take float32 elsewhere, as emulation would be slower. ``True`` takes half precision anyhow, ``False`` float32;
+    another name out of PRECISIONS is taken as it is.
 
     Raises:
         ValueError: another value, or int8 on a GPU.
@@ -61,8 +61,9 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     Args:
         network: as :class:`..networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is, as is
             one that could not gain.
-        precision: one of PRECISIONS. float32 changes nothing but the order of sums; mixed computes the refiner alone in
-            bfloat16; int8 quantises the linear layers of the image encoder and computes the rest in bfloat16.
+        precision: one of PRECISIONS. float32 changes nothing but the order of sums; mixed computes the inner part of
+            the refiner alone in bfloat16; int8 quantises the linear layers of the image encoder and computes the rest
+            in bfloat16.
         compiled: run the image encoder through ``torch.compile`` (with CUDA graphs on a GPU): the first cube of each
             shape then waits for the compiler.
     """
@@ -80,7 +81,7 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
         fast.mask_decoder = fast.mask_decoder.to(half)
     fast.mask_decoder = faster(fast.mask_decoder)
     if refined:
-        fast.refiner = faster(FastRefiner(fast.refiner.to(half)))
+        fast.refiner = faster(FastRefiner(fast.refiner.to(torch.float32 if exact else half), half))
     if compiled:
         fast.image_encoder = CompiledEncoder(fast.image_encoder)
     return fast

@@ -26,9 +26,6 @@ class Sums(NamedTuple):
     down: Tensor
     edges: Tensor
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(self.down + other.down, self.edges + other.edges)
-
 
 class SeenImage(NamedTuple):
     """What the refiner needs of an image.
@@ -49,17 +46,22 @@ class FastRefiner(nn.Module):
     change from one round of a click to the next. A convolution is a sum over its input channels: the shares of the
     others are added up beforehand.
 
+    The first and the last convolutions keep the refiner's own precision: rounding what they read, the last mask above
+    all, is what changes masks. All between them, most of the work, may be computed in another one.
+
     Args:
-        refiner: of inference; it is not changed.
+        refiner: of inference; its inner part is changed to ``inner``.
+        inner: dtype of all but the first and the last convolutions.
     """
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: Refiner, inner: torch.dtype) -> None:
         super().__init__()
-        down, self.rest, self.up = refiner.unet.model
+        down, *rest = refiner.unet.model
+        self.inner, self.rest = inner, nn.Sequential(*rest).to(inner)
         first = _joined(down.residual, down.conv.unit0.conv)
         self.activation = down.conv.unit0.adn
-        edges, *self_after = refiner.edges
-        self.after = nn.Sequential(*self_after)
+        edges, *after = refiner.edges
+        self.after = nn.Sequential(*after)
         image = first.in_channels - 2 - 4
         inputs = first.in_channels
         # In the order of Refiner.forward: image and map, logits and prompts, nearness; then the U-Net's answer.
@@ -77,6 +79,8 @@ class FastRefiner(nn.Module):
         # Each convolution's bias is added once, with the image.
         for share in (self.drawn_down, self.near_down, self.near_edges, self.changing_edges):
             share.bias = None
+        # Nearness is smooth and between 0 and 1; convolving so few channels in float32 is slow.
+        self.near_down, self.near_edges = self.near_down.to(inner), self.near_edges.to(inner)
 
     def see(self, image: Tensor, finest: Tensor) -> SeenImage:
         """See ``Refiner.see``."""
@@ -86,14 +90,16 @@ class FastRefiner(nn.Module):
 
     def near(self, seeds: Tensor, detail: SeenImage) -> Sums:
         """What clicks and image together add, for N objects; see ``Refiner.near``."""
-        near = self._innermost(nearness(detail.image.expand(len(seeds), -1, -1, -1, -1), seeds))
-        return detail.sums + Sums(self.near_down(near), self.near_edges(near))
+        near = nearness(detail.image.expand(len(seeds), -1, -1, -1, -1), seeds).to(self.inner)
+        near = near.contiguous(memory_format=torch.channels_last_3d)
+        down, edges = detail.sums
+        return Sums(down + self.near_down(near).to(down.dtype), edges + self.near_edges(near).to(edges.dtype))
 
     def forward(self, logits: Tensor, prompts: Tensor, near: Sums, detail: SeenImage) -> Tensor:
         """See ``Refiner.forward``."""
         drawn = self._innermost(torch.cat([logits, prompts.to(logits.dtype)], dim=1) / DRAWN_LOGIT)
         residual, first = (near.down + self.drawn_down(drawn)).chunk(2, dim=1)
-        x = self.up(self.rest(self.activation(first) + residual))
+        x = self.rest((self.activation(first) + residual).to(self.inner)).to(drawn.dtype)
         edges = near.edges + self.changing_edges(torch.cat([drawn, x], dim=1))
         return logits + self.after(edges).to(logits.dtype)
 
