@@ -57,7 +57,9 @@ class BoundedCache:
                 finally:
                     self._drop_failed(key, entry)
             value = entry.value
-        self._drop_too_many()
+        with self._lock:
+            # What was there may have grown.
+            self._drop_too_many()
         return value, known
 
     def __reduce__(self) -> tuple:
@@ -81,6 +83,7 @@ class BoundedCache:
     def _set(self, entry: _Entry, value: Any, version: Hashable, made: bool) -> None:
         with self._lock:
             entry.value, entry.version, entry.made = value, version, made
+            self._drop_too_many()
 
     def _drop_failed(self, key: Hashable, entry: _Entry) -> None:
         with self._lock:
@@ -88,14 +91,13 @@ class BoundedCache:
                 del self._entries[key]
 
     def _drop_too_many(self) -> None:
-        with self._lock:
-            sizes = self._sizes()
-            total = sum(sizes.values())
-            for key in [k for k in self._entries if k in sizes]:
-                if total <= self.max_bytes:
-                    break
-                total -= sizes[key]
-                del self._entries[key]
+        sizes = self._sizes()
+        total = sum(sizes.values())
+        for key in [k for k in self._entries if k in sizes]:
+            if total <= self.max_bytes:
+                break
+            total -= sizes[key]
+            del self._entries[key]
 
 
 class _Entry:
