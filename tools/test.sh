@@ -6,4 +6,5 @@ source tools/environment.sh
 prepare_environment test
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
-exec .venv/bin/python -m pytest "$@"
+# Each file of tests stays in one process, so that what its tests share is made once.
+exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
