@@ -121,6 +121,15 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, base, folder, steps, sa
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
+def test_a_finished_run_may_be_given_more_epochs(tmp_path, base, folder):
+    settings = {**TRAINED, "dataset_dir": folder, "base_path": base, "previews": 0}
+    run("train.json", output_dir=tmp_path / "long", **{**settings, "max_epochs": 3})
+    run("train.json", output_dir=tmp_path / "short", **{**settings, "max_epochs": 1})
+    run("train.json", output_dir=tmp_path / "short", resume=True, **{**settings, "max_epochs": 3})
+    long, short = (weights(tmp_path / name / "model.pt") for name in ("long", "short"))
+    assert all(torch.equal(tensor, short[name]) for name, tensor in long.items())
+
+
 def test_a_run_is_not_overwritten_nor_mixed_up(tmp_path, base, folder):
     settings = {**TRAINED, "dataset_dir": folder, "base_path": base, "output_dir": tmp_path / "run"}
     run("train.json", **settings)
