@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bundles.ssam_2d.scripts.networks.positions import resize_absolute
 
@@ -133,20 +132,22 @@ class NameDecoder(ImageEncoder):
 
 
 class ClickDecoder(NameDecoder):
-    """Embedding, points (1, P, 2) and labels (1, P) -> logits (1, 1, 4h, 4w) and IoU (1, 1)."""
+    """Embedding, points (1, P, 2) and labels (1, P) -> logits (1, 1, 4h, 4w) and IoU (1, 1).
+
+    As in SAM's own export: 1 foreground, 0 background, 2 and 3 the first and the last corner of a box; where there is
+    no box a point of the label -1 comes last.
+    """
 
     def forward(self, embedding: Tensor, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """See the class. SAM's own tokens of points, without assignments to masks, which no exporter takes."""
-        encoder = self.network.prompt_encoder
-        # As where no box is given: a last point that is none.
-        points, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=-1)[..., None]
+        encoder, labels = self.network.prompt_encoder, labels[..., None]
         (rows, columns), grid = encoder.image_embedding_size, embedding.shape[2:]
         height, width = encoder.input_image_size
         scale = points.new_tensor([columns / grid[1] / width, rows / grid[0] / height])
         code = encoder.pe_layer._pe_encoding((points + 0.5) * scale)
         tokens = torch.where(labels == -1, encoder.not_a_point_embed.weight, code)
-        for kind in (0, 1):
-            tokens = torch.where(labels == kind, tokens + encoder.point_embeddings[kind].weight, tokens)
+        for kind, embedded in enumerate(encoder.point_embeddings):
+            tokens = torch.where(labels == kind, tokens + embedded.weight, tokens)
         return self.decode(embedding, tokens)
 
 
@@ -158,7 +159,7 @@ def image_parts(network: nn.Module, image_size: int) -> list[Part]:
     with torch.no_grad():
         embedding = network.encode(image)
     features = torch.randn(1, network.label_features.shape[1], generator=generator)
-    points, labels = torch.rand(1, 3, 2, generator=generator) * (image_size - 1), torch.tensor([[1, 0, 1]])
+    points, labels = torch.rand(1, 3, 2, generator=generator) * (image_size - 1), torch.tensor([[1, 0, -1]])
     return [
         Part("encoder", ImageEncoder(network), (image,), ["image"], ["embedding"], {}),
         Part(

@@ -69,8 +69,16 @@ class Networks:
             logits.append(self.names.run(["logits"], {"embedding": embedding, "features": features})[0][0, 0])
         return np.stack(logits)
 
-    def clicked(self, embedding: np.ndarray, points: list[list[float]], labels: list[int], shape) -> np.ndarray:
-        """Logits (1, h, w) of what lies under clicks (column, row) of a picture of (columns, rows)."""
+    def clicked(self, embedding: np.ndarray, points: list, labels: list[int], shape: tuple[int, int]) -> np.ndarray:
+        """Logits (1, h, w) of one object.
+
+        Args:
+            embedding: of a picture of ``shape``, (columns, rows).
+            points: (column, row) each.
+            labels: 1 on the object, 0 beside it, 2 and 3 the corners of a box.
+        """
+        if 2 not in labels:
+            points, labels = [*points, (0, 0)], [*labels, -1]
         size = self.settings["image_size"]
         places = (np.array(points, dtype=np.float32) + 0.5) * size / np.array(shape, dtype=np.float32) - 0.5
         inputs = {"embedding": embedding, "points": places[None].astype(np.float32), "labels": np.array([labels])}
@@ -87,8 +95,14 @@ def index_map(logits: np.ndarray, shape: tuple[int, int], threshold: float) -> n
     return np.where(inside, best + 1, 0).astype(np.uint8)
 
 
-def segment(folder: Path, path: Path, output: Path, labels: list[str] | None, clicks: list, background: list) -> str:
+def segment(folder: Path, path: Path, output: Path, labels: list[str] | None, prompts: list[tuple]) -> str:
     """Write the index map; returns what was found.
+
+    Args:
+        folder: of the export.
+        path, output: of the image and of the index map.
+        labels: names to look for, all that the network knows if None.
+        prompts: ((column, row), kind) in place of names, see Networks.clicked.
 
     Raises:
         ValueError: an unreadable image, an unknown label, a click outside, an output that is the image.
@@ -97,15 +111,15 @@ def segment(folder: Path, path: Path, output: Path, labels: list[str] | None, cl
     if output.exists() and output.samefile(path):
         raise ValueError(f"{output} is the image itself; give another name")
     columns, rows = picture.size
-    outside = [c for c in clicks + background if not (0 <= c[0] < columns and 0 <= c[1] < rows)]
+    outside = [point for point, _ in prompts if not (0 <= point[0] < columns and 0 <= point[1] < rows)]
     if outside:
-        raise ValueError(f"clicks {outside} outside the image of {columns} x {rows} pixels")
+        raise ValueError(f"points {outside} outside the image of {columns} x {rows} pixels")
     networks = Networks(folder)
-    names = ["object"] if clicks else (labels or networks.settings["labels"])
+    names = ["object"] if prompts else (labels or networks.settings["labels"])
     embedding = networks.encode(picture)
-    if clicks:
-        kinds = [1] * len(clicks) + [0] * len(background)
-        logits = networks.clicked(embedding, clicks + background, kinds, picture.size)
+    if prompts:
+        points, kinds = (list(values) for values in zip(*prompts, strict=True))
+        logits = networks.clicked(embedding, points, kinds, picture.size)
     else:
         logits = networks.named(embedding, names)
     found = index_map(logits, picture.size, networks.settings["threshold"])
@@ -123,12 +137,15 @@ def main(arguments: list[str] | None = None) -> int:
     click = {"nargs": 2, "type": float, "action": "append", "default": [], "metavar": ("COLUMN", "ROW")}
     parser.add_argument("--foreground", **click, help="a click on an object, in place of names; may be repeated")
     parser.add_argument("--background", **click, help="a click beside it")
+    parser.add_argument("--box", nargs=4, type=float, metavar=("C0", "R0", "C1", "R1"), help="its first and last pixel")
     parser.add_argument("--networks", type=Path, default=Path(__file__).resolve().parent, help="folder of the export")
     given = parser.parse_args(arguments)
-    if given.background and not given.foreground:
-        parser.error("--background without --foreground: expected a click on the object too")
+    if given.background and not (given.foreground or given.box):
+        parser.error("--background alone: expected a click on the object or a box too")
+    prompts = [(point, 1) for point in given.foreground] + [(point, 0) for point in given.background]
+    prompts += [(given.box[:2], 2), (given.box[2:], 3)] if given.box else []
     try:
-        print(segment(given.networks, given.image, given.output, given.labels, given.foreground, given.background))
+        print(segment(given.networks, given.image, given.output, given.labels, prompts))
     except ValueError as problem:
         print(f"not segmented: {problem}", file=sys.stderr)
         return 1

@@ -99,7 +99,7 @@ def examples(part: Part) -> Iterator[tuple[Tensor, ...]]:
                 low, high = example.min(), example.max()
                 inputs.append(low + (high - low) * torch.rand(shape, generator=generator))
             else:
-                inputs.append(torch.randint(0, 2, shape, generator=generator))
+                inputs.append(torch.randint(int(example.min()), 2, shape, generator=generator))
         yield tuple(inputs)
 
 

@@ -51,9 +51,16 @@ def test_names_and_any_number_of_points(exported_image, form):
         for count in (1, 2, 9):
             points = torch.rand(1, count, 2, generator=generator) * 63
             labels = torch.randint(-1, 2, (1, count), generator=generator)
-            given = outputs(folder, form, "click_decoder", embedding=embedding, points=points, labels=labels)
-            for ours, wanted in zip(given, network.decode(embedding, None, points, labels), strict=True):
-                same(ours, wanted)
+            box = torch.tensor([[[5.0, 9], [40, 50]]])
+            # Without a box a point that is none comes last.
+            alone = torch.cat([points, torch.zeros(1, 1, 2)], 1), torch.cat([labels, torch.tensor([[-1]])], 1)
+            boxed = torch.cat([points, box], 1), torch.cat([labels, torch.tensor([[2, 3]])], 1)
+            expected = network.decode(embedding, None, points, labels)
+            framed = network.decode(embedding, None, points, labels, box.flatten(1))
+            for (places, kinds), wanted in ((alone, expected), (boxed, framed)):
+                given = outputs(folder, form, "click_decoder", embedding=embedding, points=places, labels=kinds)
+                for ours, theirs in zip(given, wanted, strict=True):
+                    same(ours, theirs)
 
 
 def test_the_picture_is_shown_as_the_bundle_shows_it(exported_image):
@@ -80,22 +87,17 @@ def test_segmenting_with_onnxruntime_alone(exported_image, run_alone, tmp_path):
     expected = torch.where(enlarged.amax(0) > 0, enlarged.argmax(0) + 1, 0).numpy()
     assert found.shape == expected.shape
     assert (found != expected).mean() < 0.005
-    words = [
-        "--foreground",
-        20,
-        30,
-        "--foreground",
-        25,
-        31,
-        "--background",
-        80,
-        60,
-        "--output",
-        tmp_path / "object.png",
-    ]
-    process = run_alone(folder, tmp_path / "image.png", *words)
+    words = ["--foreground", 20, 30, "--foreground", 25, 31, "--background", 80, 60, "--box", 10, 10, 60, 50]
+    process = run_alone(folder, tmp_path / "image.png", *words, "--output", tmp_path / "object.png")
     assert process.returncode == 0, process.stderr
     assert "1 object: " in process.stdout
+    scale = 64 / torch.tensor([90, 70])
+    points = (torch.tensor([[[20.0, 30], [25, 31], [80, 60]]]) + 0.5) * scale - 0.5
+    box = (torch.tensor([[[10.0, 10], [60, 50]]]) + 0.5) * scale - 0.5
+    with torch.no_grad():
+        logits, _ = network.decode(network.encode(image), None, points, torch.tensor([[1, 1, 0]]), box.flatten(1))
+        enlarged = torch.nn.functional.interpolate(logits, (70, 90), mode="bilinear", align_corners=False)[0, 0]
+    assert ((np.asarray(Image.open(tmp_path / "object.png")) > 0) != (enlarged > 0).numpy()).mean() < 0.005
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,7 @@ def test_segmenting_with_onnxruntime_alone(exported_image, run_alone, tmp_path):
         (["image.png", "--labels", "unicorn"], "labels unicorn: expected some of gland, lumen, stroma"),
         (["image.png", "--foreground", "99", "5"], "outside the image of 40 x 30 pixels"),
         (["image.png", "--output", "image.png"], "is the image itself"),
+        (["image.png", "--box", "1", "1", "40", "5"], "outside the image of 40 x 30 pixels"),
         (["deep.png"], "expected 8 bits"),
     ],
 )
