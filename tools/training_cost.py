@@ -126,14 +126,19 @@ def _fastsam3d_step(config: ConfigParser) -> Callable[[], torch.Tensor]:
 
 @contextmanager
 def _scripts_of(root: Path) -> Iterator[None]:
-    """The bundle's ``scripts``, as ``monai.bundle`` imports them, and forgotten after."""
+    """The bundle's ``scripts``, as ``monai.bundle`` imports them: another's are forgotten before, these after."""
+    _forget_scripts()
     sys.path.insert(0, str(root))
     try:
         yield
     finally:
         sys.path.remove(str(root))
-        for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
-            del sys.modules[name]
+        _forget_scripts()
+
+
+def _forget_scripts() -> None:
+    for name in [n for n in sys.modules if n.partition(".")[0] == "scripts"]:
+        del sys.modules[name]
 
 
 def main(arguments: list[str] | None = None) -> int:

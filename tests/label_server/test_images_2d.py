@@ -15,7 +15,7 @@ from colour_network import ColourNetwork
 from monai.bundle import ConfigParser
 from PIL import Image
 from servers import running
-from test_training import train
+from test_server_training import train
 
 from tools.label_server.app_folder import ROOT, copy_bundle, make_app, name_labels
 

@@ -8,6 +8,7 @@ images, and drawn text features in place of CLIP's.
 """
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,9 +126,8 @@ PROMPTS = ("prompts_point", "prompts_box", "prompts_text_point", "prompts_text_b
 
 
 def overlay_labels(name):
-    from conftest import SSAM
-
-    return overlay(SSAM / "configs" / "experiments" / f"{name}.json")["labels"]
+    bundle = Path(__file__).resolve().parents[3] / "bundles" / "ssam_2d"
+    return overlay(bundle / "configs" / "experiments" / f"{name}.json")["labels"]
 
 
 def test_every_overlay_says_what_it_is_and_is_run_here(ssam_path):
