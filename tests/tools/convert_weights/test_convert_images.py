@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import SAM
 from monai.bundle import ConfigParser
+from small_published import SAM
 
 from bundles.ssam_2d.scripts.networks.image_encoder import ImageEncoder
 from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT

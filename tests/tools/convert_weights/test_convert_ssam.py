@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from conftest import close, seeded
+from small_published import close, seeded
 
 from bundles.ssam_2d.scripts.checkpoints import load_start
 from bundles.ssam_2d.scripts.inference.adapters import AdapterBank

@@ -5,8 +5,8 @@
 
 import pytest
 import torch
-from conftest import SIZES_3D, close
 from monai.bundle import ConfigParser
+from small_published import SIZES_3D, close
 
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D

@@ -12,9 +12,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import close
 from monai.bundle import ConfigWorkflow
 from PIL import Image
+from small_published import close
 
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D

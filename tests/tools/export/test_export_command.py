@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import IMAGE, VOLUME, forget, make, needs_onnx
 from monai.bundle import ConfigParser
+from small_exports import IMAGE, VOLUME, forget, make, needs_onnx
 
 from tools.export import write
 from tools.export.__main__ import export, given_options, main, parsed, volume_export

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import needs_onnx
 from PIL import Image
+from small_exports import needs_onnx
 
 from bundles.ssam_2d.scripts.images import normalise, to_network_size
 from tools.export import segment_image

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import needs_onnx
+from small_exports import needs_onnx
 
 from common.geometry import Grid, cube_around, resample
 from common.intensity import intensity_bounds, normalise, normalise_above_zero
