@@ -97,6 +97,8 @@ def folder_server(start, tmp_path_factory):
     shutil.copytree(studies / "straight", studies / "two")
     for file in (studies / "oblique").iterdir():
         shutil.copy(file, studies / "two" / f"other_{file.name}")
+    write_series(studies / "gap", "1.2.826.0.1.3680043.8.498.14")
+    (studies / "gap" / "slice_006.dcm").unlink()
     with start(studies, labels={"fastsam3d": ("liver",)}, change=with_threshold_network) as server:
         server.image_of = lambda image: studies / f"{image}.nii.gz"
         yield server, truths
@@ -113,10 +115,11 @@ def test_a_folder_with_a_series_is_an_image(folder_server, name):
     assert dice(dicom_seg(server, name) > 0, truths[name]) > 0.9
 
 
-def test_a_folder_with_two_series_is_none_and_the_log_says_why(folder_server):
+def test_a_folder_that_is_no_single_series_is_left_out_and_the_log_says_why(folder_server):
     server, _ = folder_server
-    assert "two" not in server.client().datastore()["objects"]
-    assert "holds 2 DICOM series" in server.log()
+    assert set(server.client().datastore()["objects"]) == {"straight", "oblique"}
+    assert "two is left out: it holds 2 DICOM series, give each one a folder of its own" in server.log()
+    assert "gap is left out: its slices lie at uneven distances" in server.log()
 
 
 def test_dicom_seg_of_an_image_without_a_series_is_refused(folder_server):

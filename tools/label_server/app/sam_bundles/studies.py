@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import SimpleITK
 from monailabel.datastore.local import LocalDatastore
-from monailabel.datastore.utils.convert import dicom_to_nifti
 from monailabel.interfaces.exception import ImageNotFoundException
 
 logger = logging.getLogger(__name__)
+# Under this name ITK notes that slices are not where even distances would put them.
+UNEVEN = "ITK_non_uniform_sampling_deviation"
 
 
 class SeriesFolders(LocalDatastore):
@@ -51,18 +52,45 @@ def describe(images: list[str]) -> str:
 
 
 def convert_series(studies: Path) -> None:
-    """Write ``NAME.nii.gz`` beside each folder ``NAME`` that holds one DICOM series, where it is not there yet."""
+    """Write ``NAME.nii.gz`` beside each folder ``NAME`` that holds one DICOM series, where it is not there yet.
+
+    A folder with several series, or one that lacks slices, is left out: the log says so.
+    """
     for folder in sorted(studies.iterdir()):
         target = studies / f"{folder.name}.nii.gz"
         if not folder.is_dir() or folder.name.startswith(".") or folder.name == "labels" or target.exists():
             continue
         series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if len(series) > 1:
-            logger.warning("%s holds %d DICOM series: give each one a folder of its own", folder, len(series))
-        if len(series) != 1:
+        if not series:
             continue
-        converted = dicom_to_nifti(str(folder))
-        # Under a name that no pattern of images fits, so that it appears whole.
-        side = studies / f".{folder.name}.part"
-        shutil.move(converted, side)
+        try:
+            image = read_series(folder, series)
+        except (RuntimeError, ValueError) as error:
+            # One broken series must not keep the server from serving the others.
+            logger.warning("%s is left out: %s", folder, str(error).strip().splitlines()[-1])
+            continue
+        # In a folder of its own first, so that it appears whole.
+        side = studies / ".converting" / target.name
+        side.parent.mkdir(exist_ok=True)
+        SimpleITK.WriteImage(image, str(side))
         os.replace(side, target)
+        side.parent.rmdir()
+
+
+def read_series(folder: Path, series: Sequence[str]) -> SimpleITK.Image:
+    """The one series of a folder.
+
+    Raises:
+        ValueError: several series, or slices at uneven distances, as where one is missing.
+        RuntimeError: files that cannot be read.
+    """
+    if len(series) > 1:
+        raise ValueError(f"it holds {len(series)} DICOM series, give each one a folder of its own")
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    image = reader.Execute()
+    if image.HasMetaDataKey(UNEVEN):
+        raise ValueError(
+            f"its slices lie up to {float(image.GetMetaData(UNEVEN)):.2f} mm off even distances: one missing?"
+        )
+    return image
