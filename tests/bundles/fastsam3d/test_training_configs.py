@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from small_networks import CONFIGS, small_student, weights_of
+from small_networks import CONFIGS, small_student, small_teacher, weights_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -75,6 +75,23 @@ def test_the_other_ratios_name_layers_that_the_default_networks_have(variant, de
     assert blocks[-1] == [parser["teacher_def#image_encoder#depth"], depth]
     ratio = blocks[0][0]
     assert blocks == [[ratio * i, i] for i in range(1, depth + 1)]
+
+
+@pytest.mark.parametrize(
+    "variant, depth, width",
+    [("one_teacher_block", 12, 12), ("three_teacher_blocks", 4, 12), ("sammed3d_teacher", 6, 16)],
+)
+def test_variants_of_a_twelve_block_teacher(train, tmp_path, variant, depth, width):
+    deep = small_teacher(12, width)
+    weights = train("train_teacher.json", network_def=deep, output_dir=tmp_path / "deep", max_epochs=1) / "model.pt"
+    content = ConfigParser.load_config_file(str(CONFIGS / "variants" / f"{variant}.json"))
+    pairs = content.get("pairs") or ConfigParser.load_config_file(str(CONFIGS / "distill.json"))["pairs"]
+    settings = {"network_def": small_student(depth), "teacher_def": deep, "pairs": pairs, "max_epochs": 1}
+    if "widths" in content:
+        settings["widths"] = [[width, 12]] * (len(pairs) - 1) + [[12, 12]]
+    folder = train("distill.json", f"variants/{variant}.json", teacher_path=weights, **settings)
+    assert np.isfinite(curve(folder, "train_loss")).all()
+    assert len([k for k in weights_of(folder) if k.endswith("mlp.lin1.weight") and "encoder.blocks" in k]) == depth
 
 
 def test_sam_med3ds_teacher_fits_the_students_layers(fastsam3d_path):
