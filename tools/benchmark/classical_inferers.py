@@ -27,7 +27,7 @@ from common.intensity import intensity_bounds, normalise
 
 FOREGROUND, BACKGROUND = 1, 2
 # What holds the random walker back at edges. This, the sizes of seeds and the choice of borders did best for each
-# method on 14 objects of volumes that may train shipped weights; scikit-image's default of 130 loses a small seed to
+# method on 12 objects of volumes that may train shipped weights; scikit-image's default of 130 loses a small seed to
 # the large border.
 BETA = 20_000.0
 
