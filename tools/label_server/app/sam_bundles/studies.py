@@ -90,7 +90,5 @@ def read_series(folder: Path, series: Sequence[str]) -> SimpleITK.Image:
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
     image = reader.Execute()
     if image.HasMetaDataKey(UNEVEN):
-        raise ValueError(
-            f"its slices lie up to {float(image.GetMetaData(UNEVEN)):.2f} mm off even distances: one missing?"
-        )
+        raise ValueError("its slices lie at uneven distances: some are missing, or it is no single volume")
     return image
