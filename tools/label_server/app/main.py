@@ -22,7 +22,7 @@ from monailabel.utils.others.generic import strtobool
 from sam_bundles.labels import check_trained, with_current_labels
 from sam_bundles.requests import check_device
 from sam_bundles.studies import SeriesFolders
-from sam_bundles.tools import OtherTool
+from sam_bundles.tools import ClickTool
 from sam_bundles.uncertainty import Uncertain, Uncertainty
 
 
@@ -48,8 +48,9 @@ class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
         for name, task in list(infers.items()):
             if task.type == InferType.DEEPGROW:
                 plain = name.replace("_deepgrow", "")
-                infers[f"{plain}_deepedit"] = OtherTool(task, InferType.DEEPEDIT)
-                infers[f"{plain}_scribbles"] = OtherTool(task, InferType.SCRIBBLES)
+                infers[name] = ClickTool(task, InferType.DEEPGROW)
+                infers[f"{plain}_deepedit"] = ClickTool(task, InferType.DEEPEDIT)
+                infers[f"{plain}_scribbles"] = ClickTool(task, InferType.SCRIBBLES)
         return infers
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
