@@ -12,8 +12,9 @@ from typing import Any
 import nibabel as nib
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from stand_in import ThresholdNetwork
+from workflows import run_configs
 
 ROOT = Path(__file__).resolve().parent.parent
 FASTSAM3D = ROOT / "bundles" / "fastsam3d"
@@ -80,17 +81,8 @@ def run_workflow(fastsam3d_path, tmp_path, threshold_network):
             weights = tmp_path / "stand_in.pt"
             torch.save(threshold_network.state_dict(), weights)
             settings |= {"network_def": threshold_network, "ckpt_path": str(weights)}
-        settings |= {k: str(v) if isinstance(v, Path) else v for k, v in overrides.items()}
-        workflow = ConfigWorkflow(
-            config_file=str(FASTSAM3D / "configs" / "inference.json"),
-            logging_file=False,
-            workflow_type=None,
-            bundle_root=str(FASTSAM3D),
-            **settings,
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        settings |= overrides
+        run_configs(FASTSAM3D, ["inference.json"], **settings)
         return Path(settings["output_dir"])
 
     return run

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from monai.transforms import SaveImaged
-from small_networks import CONFIGS, small_student, small_teacher
+from small_networks import small_student, small_teacher
 from volumes import CENTRE, Phantom, grid_around, rotation, write_nifti
+from workflows import run_configs
 
 TRAINING_GRIDS = [
     grid_around(np.diag([-2.0, -2.0, 2.0]), (40, 30, 28)),
@@ -64,17 +65,8 @@ def train(fastsam3d_path, labelled_list, tmp_path):
                 settings["pairs"] = [[2, 1], [4, 2], ["embedding", "embedding"]]
         else:
             settings |= {"clicking#steps": 3, "clicking#promptless": 1, "rounds": 1}
-        settings |= {k: str(v) if isinstance(v, Path) else v for k, v in overrides.items()}
-        workflow = ConfigWorkflow(
-            config_file=[str(CONFIGS / c) for c in configs],
-            logging_file=False,
-            workflow_type=None,
-            bundle_root=str(fastsam3d_path),
-            **settings,
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        settings |= overrides
+        run_configs(fastsam3d_path, configs, **settings)
         return Path(settings["output_dir"])
 
     return run

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from scipy.spatial import cKDTree
 from volumes import CENTRE, Phantom, dice, grid_around, rotation, write_itk, write_nifti
+from workflows import run_configs
 
 from common.metrics import mask_scores
 
@@ -66,16 +67,7 @@ def evaluate(fastsam3d_path, tmp_path, threshold_network):
             "progress": "false",
             "previews": 0,
         }
-        workflow = ConfigWorkflow(
-            config_file=str(fastsam3d_path / "configs" / "evaluate.json"),
-            logging_file=False,
-            workflow_type=None,
-            bundle_root=str(fastsam3d_path),
-            **{**settings, **overrides},
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        run_configs(fastsam3d_path, ["evaluate.json"], **{**settings, **overrides})
         return json.loads((tmp_path / out / "metrics.json").read_text()), tmp_path / out
 
     return run

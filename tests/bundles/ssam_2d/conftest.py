@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 from colour_network import ColourNetwork
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
+from workflows import run_configs
 
 SSAM = Path(__file__).resolve().parents[3] / "bundles" / "ssam_2d"
 
@@ -76,18 +77,9 @@ def run_ssam(ssam_path, tmp_path, colour_network):
             weights = tmp_path / "stand_in.pt"
             torch.save(colour_network.state_dict(), weights)
             settings |= {"network_def": colour_network, "ckpt_path": str(weights)}
-        settings |= {k: str(v) if isinstance(v, Path) else v for k, v in overrides.items()}
+        settings |= overrides
         config = settings.pop("config_file", [])
-        workflow = ConfigWorkflow(
-            config_file=[str(SSAM / "configs" / name) for name in ("inference.json", *config)],
-            logging_file=False,
-            workflow_type=None,
-            bundle_root=str(SSAM),
-            **settings,
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        run_configs(SSAM, ["inference.json", *config], **settings)
         return Path(settings["output_dir"])
 
     return run

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
+from workflows import run_configs
 
 SSAM = Path(__file__).resolve().parents[3] / "bundles" / "ssam_2d"
 SIZE = 32
@@ -120,18 +121,7 @@ def tiny_base(path: Path) -> Path:
 
 def run(*configs: str, **overrides: Any) -> ConfigWorkflow:
     """The bundle's configurations, one on top of the other, from start to end; paths may be Path."""
-    settings = {**TINY, **SETTINGS, **overrides}
-    workflow = ConfigWorkflow(
-        config_file=[str(SSAM / "configs" / name) for name in configs],
-        logging_file=False,
-        workflow_type=None,
-        bundle_root=str(SSAM),
-        **{k: str(v) if isinstance(v, Path) else v for k, v in settings.items()},
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
-    return workflow
+    return run_configs(SSAM, configs, **{**TINY, **SETTINGS, **overrides})
 
 
 def run_until_killed(steps: int, *configs: str, **overrides: Any) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from monai.transforms import SaveImaged
 
-from ..common.files import check_writable, whole_files
+from ..common.files import whole_files
 from ..common.flags import flag
 from ..common.geometry import Grid
 from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.preview import save_preview
+from ..common.result_files import ResultFiles
 from ..common.weights import describe_weights
 from .cases import case_name
 
@@ -60,24 +61,17 @@ class SaveSegmentationd(SaveImaged):
         if output_ext not in EXTENSIONS:
             raise ValueError(f"output_ext {output_ext!r}: expected one of {', '.join(EXTENSIONS)}")
         self.image_key = image_key
-        self.output_dir = Path(output_dir).expanduser()
-        self.postfix = output_postfix
+        self.files = ResultFiles(output_dir, output_postfix, separate_folder)
         self.extension = output_ext
-        self.separate_folder = flag("separate_folder", separate_folder)
         self.preview = flag("preview", preview)
         self.weights = weights
         self.version = version
-        check_writable(self.output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             labels, source = d[key], str(d[self.image_key].meta["filename_or_obj"])
-            name = case_name(source)
-            folder = self.output_dir / name if self.separate_folder else self.output_dir
-            stem = f"{name}_{self.postfix}" if self.postfix else name
-            if (folder / (stem + self.extension)).resolve() == Path(source).resolve():
-                raise ValueError(f"{source}: the mask would overwrite the image; expected an output_postfix")
+            folder, stem = self.files.place(source, case_name(source), self.extension)
             weights = describe_weights(self.weights) if self.weights else None
             result = {"image": source, **d["result"], "weights": weights, "bundle_version": self.version}
             result["mask"] = stem + self.extension

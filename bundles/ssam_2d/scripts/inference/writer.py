@@ -17,10 +17,11 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, SaveImaged
 from PIL import Image
 
-from ..common.files import check_writable, whole_files
+from ..common.files import whole_files
 from ..common.flags import flag
 from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.overlay import Picture, save_overlay
+from ..common.result_files import ResultFiles
 from ..common.weights import describe_weights
 from .cases import case_name
 from .scene import Scene, unpack
@@ -71,27 +72,20 @@ class SaveIndexMapd(SaveImaged):
         if output_ext not in EXTENSIONS:
             raise ValueError(f"output_ext {output_ext!r}: expected one of {', '.join(EXTENSIONS)}")
         self.image_key = image_key
-        self.output_dir = Path(output_dir).expanduser()
-        self.postfix = output_postfix
+        self.files = ResultFiles(output_dir, output_postfix, separate_folder)
         self.extension = output_ext
-        self.separate_folder = flag("separate_folder", separate_folder)
         self.overlay = flag("overlay", overlay)
         self.weights = weights
         self.version = version
-        check_writable(self.output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             labels, image = d[key], d[self.image_key]
             source = str(image.meta["filename_or_obj"])
-            name = case_name(source)
-            folder = self.output_dir / name if self.separate_folder else self.output_dir
-            stem = f"{name}_{self.postfix}" if self.postfix else name
-            is_volume = labels.ndim == 4
-            file = stem + (self.extension if is_volume else ".png")
-            if (folder / file).resolve() == Path(source).expanduser().resolve():
-                raise ValueError(f"{source}: the index map would overwrite the image; expected an output_postfix")
+            extension = self.extension if labels.ndim == 4 else ".png"
+            folder, stem = self.files.place(source, case_name(source), extension)
+            file = stem + extension
             result = {"image": source, **d["result"], "mask": file, "bundle_version": self.version}
             result["weights"] = describe_weights(self.weights) if self.weights else None
             with whole_files(folder) as side:
