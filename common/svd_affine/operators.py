@@ -31,7 +31,8 @@ class LinearOperator:
 
     def mix(self, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
         """A matrix (out, channels) over the channels."""
-        return F.linear(x, matrix, bias)
+        # Flat, since torch makes a slow product for each row of tokens where these do not lie one after another.
+        return F.linear(x.reshape(-1, x.shape[-1]), matrix, bias).reshape(*x.shape[:-1], -1)
 
     def input_gradient(self, gradient: Tensor, weight: Tensor, shape: Sequence[int]) -> Tensor:
         """The gradient of ``apply`` for an input of this shape."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from bundles.ssam_2d.scripts.networks.image_encoder import ImageEncoder
 from bundles.ssam_2d.scripts.networks.published import PublishedImageEncoder, PublishedTextDecoder, ReformedWeight
-from bundles.ssam_2d.scripts.networks.sam import MaskDecoder, PromptEncoder, TwoWayTransformer
+from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from bundles.ssam_2d.scripts.networks.ssam import SSAM
 from bundles.ssam_2d.scripts.networks.text import TextAffine
 from common.svd_affine import Adaptation, adapt, layer
@@ -34,6 +34,9 @@ TRAINABLE = ["image_encoder.blocks.*.norm?.*", "image_encoder.neck.[13].*", "ima
 STEPS = ("published", "ours", "lora", "full")
 BATCHES = (1, 8)
 ROWS = ("sam_plain", "published", "merged", *(f"step_{name}_b{batch}" for batch in BATCHES for name in STEPS))
+# segment-anything's arguments for what the bundle's encoder is by default: SAM ViT-B at 256 px.
+PLAIN: dict[str, Any] = {"img_size": 256, "use_rel_pos": True, "window_size": 14, "global_attn_indexes": (2, 5, 8, 11)}
+PLAIN["norm_layer"] = partial(nn.LayerNorm, eps=1e-6)
 TINY = {"img_size": 64, "embed_dim": 32, "depth": 2, "num_heads": 2, "out_chans": 32}
 NOTES = {
     "sam_plain": "encoder and one label of the decoder",
@@ -85,8 +88,12 @@ class Networks:
 
     @cached_property
     def sam_plain(self) -> nn.Module:
-        """SAM with its text layer, nothing adapted."""
-        return self._sam().eval()
+        """SAM with its text layer, nothing adapted, its encoder computed by segment-anything's own code."""
+        network = self._sam()
+        encoder = ImageEncoderViT(**{**PLAIN, **self.sizes})
+        encoder.load_state_dict(network.image_encoder.state_dict())
+        network.image_encoder = encoder.to(self.device)
+        return network.eval()
 
     @cached_property
     def merged(self) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bundles.ssam_2d.scripts.checkpoints import load_start
+from bundles.ssam_2d.scripts.networks import windows
 from bundles.ssam_2d.scripts.networks.image_encoder import ConvStem, ImageEncoder
 from bundles.ssam_2d.scripts.networks.positions import resize_absolute, resize_relative
 from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT, modeling
@@ -35,23 +36,31 @@ def prompts(objects: int, seed: int = 1) -> dict[str, torch.Tensor]:
     }
 
 
-def test_at_its_own_size_the_encoder_is_sams():
-    network = small_sam()
-    plain = ImageEncoderViT(
-        img_size=32,
-        patch_size=PATCH,
-        embed_dim=16,
-        depth=2,
-        num_heads=2,
-        out_chans=16,
-        use_rel_pos=True,
-        window_size=3,
-        global_attn_indexes=(1,),
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-    ).eval()
-    plain.load_state_dict(network.image_encoder.state_dict())
-    image = torch.randn(2, 3, 32, 32)
-    assert torch.equal(network.encode(image), plain(image))
+@pytest.mark.parametrize("pairs", ["kept", "not kept"])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("grid", [(8, 8), (7, 11), (2, 2), (6, 9)])
+def test_the_encoder_is_sams_on_every_grid_in_values_and_gradients(grid, relative, pairs, monkeypatch):
+    """Windows of 3 tokens: whole ones, cut off at one side or at both, larger than the grid; and the whole grid."""
+    monkeypatch.setattr(windows, "MANY_KEYS", 1024 if pairs == "kept" else 0)
+    sizes = {"img_size": 32, "patch_size": PATCH, "embed_dim": 16, "depth": 2, "num_heads": 2, "out_chans": 16}
+    sizes |= {"use_rel_pos": relative, "window_size": 3, "global_attn_indexes": (1,)}
+    torch.manual_seed(0)
+    plain = ImageEncoderViT(norm_layer=partial(nn.LayerNorm, eps=1e-6), **sizes)
+    for name, parameter in plain.named_parameters():
+        if "rel_pos" in name or "pos_embed" in name:
+            nn.init.normal_(parameter)
+    plain.pos_embed = nn.Parameter(resize_absolute(plain.pos_embed.detach(), grid))
+    ours = ImageEncoder(**sizes)
+    ours.pos_embed = nn.Parameter(torch.zeros_like(plain.pos_embed))
+    ours.load_state_dict(plain.state_dict())
+    image = torch.randn(2, 3, *(PATCH * n for n in grid))
+    answers = [encoder(image) for encoder in (plain, ours)]
+    assert torch.allclose(*answers, atol=1e-5)
+    weights = torch.randn_like(answers[0])
+    for answer in answers:
+        (answer * weights).sum().backward()
+    for (name, expected), parameter in zip(plain.named_parameters(), ours.parameters(), strict=True):
+        assert torch.allclose(expected.grad, parameter.grad, atol=1e-3, rtol=1e-4), name
 
 
 @pytest.mark.parametrize("given", [("points",), ("boxes",), ("points", "boxes"), ("masks",), ("points", "masks")])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .positions import resize_absolute
 from .sam import ImageEncoderViT, LayerNorm2d
+from .windows import Block
 
 
 class ImageEncoder(ImageEncoderViT):
@@ -52,20 +53,16 @@ class ImageEncoder(ImageEncoderViT):
             raise ValueError(f"img_size {img_size}: expected a multiple of patch_size {patch_size}")
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim {embed_dim}: expected a multiple of num_heads {num_heads}")
-        super().__init__(
-            img_size=img_size,
-            patch_size=patch_size,
-            embed_dim=embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            mlp_ratio=mlp_ratio,
-            out_chans=out_chans,
-            norm_layer=partial(nn.LayerNorm, eps=norm_eps),
-            use_rel_pos=use_rel_pos,
-            window_size=window_size,
-            global_attn_indexes=tuple(global_attn_indexes),
-        )
+        super().__init__(img_size=img_size, patch_size=patch_size, embed_dim=embed_dim, depth=0, out_chans=out_chans)
         self.patch_size = patch_size
+        settings = {
+            "mlp_ratio": mlp_ratio,
+            "norm_layer": partial(nn.LayerNorm, eps=norm_eps),
+            "use_rel_pos": use_rel_pos,
+            "input_size": (img_size // patch_size,) * 2,
+        }
+        windows = [0 if i in global_attn_indexes else window_size for i in range(depth)]
+        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, window_size=w, **settings) for w in windows)
         if stem is not None:
             self.patch_embed = stem
 

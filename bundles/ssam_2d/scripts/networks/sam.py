@@ -43,3 +43,6 @@ MaskDecoder = modeling.MaskDecoder
 PromptEncoder = modeling.PromptEncoder
 TwoWayTransformer = modeling.TwoWayTransformer
 LayerNorm2d = importlib.import_module(f"{modeling.__name__}.common").LayerNorm2d
+_image_encoder = importlib.import_module(f"{modeling.__name__}.image_encoder")
+SamBlock = _image_encoder.Block
+get_rel_pos = _image_encoder.get_rel_pos
