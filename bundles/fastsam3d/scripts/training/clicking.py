@@ -31,6 +31,8 @@ class Clicking:
         clicks: ``paper`` (see INNER_CLICKS), ``deepest``, or how often each form of common.clicks is chosen.
         box, scribble, mask: how often the first prompt is one of these in place of a click.
         forget: how often a step does not see the last mask.
+        again: how often a step brings no new click: the network sees its own answer to the same clicks, as it does in
+            further rounds.
         jitter: standard deviation, in voxels, by which a click misses its voxel.
     """
 
@@ -41,6 +43,7 @@ class Clicking:
     scribble: float = 0.0
     mask: float = 0.0
     forget: float = 0.0
+    again: float = 0.0
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
@@ -55,8 +58,12 @@ class Clicking:
                 f"clicks {self.clicks!r}: expected paper, deepest, or a share for each of {', '.join(FORMS)}"
             )
         others = self.box + self.scribble + self.mask
-        if min(self.box, self.scribble, self.mask) < 0 or others > 1 or not 0 <= self.forget <= 1 or self.jitter < 0:
-            raise ValueError(f"{self}: expected shares of box, scribble and mask of at most 1 in all, and jitter >= 0")
+        shares = (self.forget, self.again)
+        if min(self.box, self.scribble, self.mask, *shares) < 0 or max(others, *shares) > 1 or self.jitter < 0:
+            raise ValueError(
+                f"{self}: expected shares of box, scribble and mask of at most 1 in all, forget and again from 0 to 1, "
+                "and jitter >= 0"
+            )
 
 
 class Interaction:
@@ -122,9 +129,10 @@ class Interaction:
         self.step += 1
         logits = logits.detach().float().cpu()
         bare = self.step in self.bare
-        if not bare:
+        again = self.clicking.again > 0 and self.shared.random() < self.clicking.again
+        if not bare and not again:
             self._click((logits[:, 0] > 0).numpy())
-        forgotten = self.shared.random() < self.clicking.forget and not bare
+        forgotten = self.shared.random() < self.clicking.forget and not bare and not again
         self.masks = None if forgotten else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
     def _click(self, predictions: np.ndarray) -> None:

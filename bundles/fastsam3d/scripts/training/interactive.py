@@ -65,17 +65,26 @@ def interact(
     shared: np.random.Generator,
     own: Sequence[np.random.Generator],
     rounds: int = 1,
+    rehearsed: int = 0,
 ) -> dict[str, Tensor]:
-    """See :class:`InteractiveNetwork` for what goes in and out, :class:`.clicking.Interaction` for the generators."""
+    """See :class:`InteractiveNetwork` for what goes in and out, :class:`.clicking.Interaction` for the generators.
+
+    The first ``rehearsed`` of the steps only lead to the others: they have no gradient and are not among the answers.
+    Late clicks, on masks that the network made itself, are thus learned at the cost of a few (as in RITM, arXiv
+    2102.06583).
+    """
     embedding = each_object(network.encode(image), label.shape[1])
     cells = 4 * embedding.features.shape[-1]
     target = F.adaptive_avg_pool3d(label.flatten(0, 1).float(), cells)
     state = Interaction(target, image.shape[-1] // cells, clicking, steps, shared, own)
     logits, ious = [], []
     for step in range(steps):
-        answer, iou = network.decode(embedding, *state.prompts, rounds=rounds)
-        logits.append(answer.float())
-        ious.append(iou[:, 0].float())
+        learned = step >= rehearsed
+        with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
+            answer, iou = network.decode(embedding, *state.prompts, rounds=rounds)
+        if learned:
+            logits.append(answer.float())
+            ious.append(iou[:, 0].float())
         if step + 1 < steps:
             state.correct(answer)
     dice = torch.stack([overlaps(x.detach(), target)[0] for x in logits])
