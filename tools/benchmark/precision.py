@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.fast_path import computes_bfloat16, prepare_for_inference
+from bundles.fastsam3d.scripts.inference.fast_path import prepare_for_inference
 from common.clicks import deepest_point, error_click
 from common.geometry import cube_around, resample
 from common.intensity import normalise
+from common.precision import computes_bfloat16
 from common.weights import load_weights
 from tools.benchmark.timing import Contestant
 from tools.evaluation_sets import never_trained_on

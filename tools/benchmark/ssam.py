@@ -1,7 +1,11 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""SAM ViT-B at 256 px: inference, and a step of training, of S-SAM as published, as here, and of its neighbours."""
+"""SAM ViT-B at 256 px: inference, and a step of training, of S-SAM as published, as here, and of its neighbours.
+
+Steps are taken as train.json takes them, in bfloat16 where the processor computes in it, but for the published form,
+which is as its code is; rows with ``fp32`` are in single precision throughout.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.inferers import SimpleInferer
 from monai.losses import DiceFocalLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +27,7 @@ from bundles.ssam_2d.scripts.networks.published import PublishedImageEncoder, Pu
 from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from bundles.ssam_2d.scripts.networks.ssam import SSAM
 from bundles.ssam_2d.scripts.networks.text import TextAffine
+from common.precision import MixedPrecision
 from common.svd_affine import Adaptation, adapt, layer
 from tools.benchmark.timing import Contestant
 
@@ -31,7 +37,7 @@ PEAKS = True
 TUNED = ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2")
 TARGETS = [*(f"image_encoder.blocks.*.{part}" for part in TUNED), "image_encoder.neck.0", "image_encoder.neck.2"]
 TRAINABLE = ["image_encoder.blocks.*.norm?.*", "image_encoder.neck.[13].*", "image_encoder.pos_embed", "text_affine.*"]
-STEPS = ("published", "ours", "lora", "full")
+STEPS = ("published", "ours", "lora", "full", "ours_fp32", "lora_fp32")
 BATCHES = (1, 8)
 ROWS = ("sam_plain", "published", "merged", *(f"step_{name}_b{batch}" for batch in BATCHES for name in STEPS))
 # segment-anything's arguments for what the bundle's encoder is by default: SAM ViT-B at 256 px.
@@ -76,12 +82,13 @@ class Networks:
                 network = getattr(self, name)
                 images = self._images(1)
                 return Contestant(name, torch.inference_mode()(lambda: network(images)), note=NOTES[name])
-            _, kind, batch = name.split("_")
-            adaptation = self.tuned[kind]
+            kind, _, batch = name.removeprefix("step_").rpartition("_")
+            adaptation = self.tuned[kind.removesuffix("_fp32")]
             extra = {"trained": sum(p.numel() for p in parameters_of(adaptation))}
             if isinstance(adaptation, Adaptation):
                 extra["adapter_mb"] = adapter_megabytes(adaptation)
-            step = self._step(adaptation, int(batch[1:]))
+            amp = "auto" if kind in ("ours", "lora", "full") else False
+            step = self._step(adaptation, int(batch[1:]), amp)
             return Contestant(
                 name, torch.inference_mode(False)(step), note=f"{extra['trained']:,} trained", extra=extra
             )
@@ -138,16 +145,16 @@ class Networks:
     def _images(self, count: int) -> Tensor:
         return torch.randn(count, 3, self.side, self.side, device=self.device)
 
-    def _step(self, tuned: Adaptation | nn.Module, batch: int) -> Callable[[], None]:
+    def _step(self, tuned: Adaptation | nn.Module, batch: int, amp: bool | str) -> Callable[[], None]:
         """Forward, loss, backward and the optimiser's step, on the same images each time."""
         network = tuned.module if isinstance(tuned, Adaptation) else tuned
         optimizer = torch.optim.AdamW(parameters_of(tuned), 1e-4, weight_decay=1e-2)
         loss = DiceFocalLoss(sigmoid=True, alpha=0.75, gamma=3.0)
-        images = self._images(batch)
+        images, inferer = self._images(batch), MixedPrecision(SimpleInferer(), amp)
         target = (torch.rand(batch, 1, self.side, self.side, device=self.device) < 0.3).float()
 
         def step() -> None:
-            loss(network(images), target).backward()
+            loss(inferer(images, network), target).backward()
             optimizer.step()
             optimizer.zero_grad()
 

@@ -12,6 +12,7 @@ from threading import Lock
 import torch
 from torch import nn
 
+from ..common.precision import computes_bfloat16
 from ..common.weights import weights_key
 from .fast_layers import CompiledEncoder, faster
 from .fast_refiner import FastRefiner
@@ -41,15 +42,6 @@ def choose_precision(amp: bool | str, device: torch.device) -> str:
     if amp == "int8" and device.type != "cpu":
         raise ValueError(f"amp int8 on {device}: int8 runs on CPUs only; expected auto, or device cpu")
     return amp
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 itself: AVX512-BF16 or AMX on a CPU, Ampere or newer on CUDA."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    # torch has no public question for this; where it has none at all the answer is no.
-    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in questions)
 
 
 def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = False) -> nn.Module:
