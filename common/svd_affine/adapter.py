@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 FORMAT, VERSION = "svd_affine.adapter", 1
@@ -60,7 +60,8 @@ class Adapter:
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
         }
         unfinished = path.with_name(path.name + ".unfinished")
-        save_file(tensors, unfinished, metadata)
+        # Written here: save_file makes files that nobody but their owner may read.
+        unfinished.write_bytes(save(tensors, metadata))
         os.replace(unfinished, path)
 
     @classmethod

@@ -5,6 +5,7 @@
 
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
-from common.svd_affine import Adaptation, Adapter, SVDAffine, adapt, adapt_like, adapter, blend, layer
+from common.svd_affine import Adaptation, Adapter, SVDAffine, adapt, adapt_like, blend, layer
 from common.svd_affine.adapter import LABELS, content_hash
 
 TARGETS = ["blocks.*.lin?", "neck"]
@@ -326,9 +327,15 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.safetensors"
     adapted().take().save(path)
     before = path.read_bytes()
-    with patch.object(adapter, "save_file", side_effect=OSError("disk full")), pytest.raises(OSError):
+    with patch.object(Path, "write_bytes", side_effect=OSError("disk full")), pytest.raises(OSError):
         adapted("lora").take().save(path)
     assert path.read_bytes() == before
+
+
+def test_whoever_may_read_other_files_may_read_adapters(tmp_path):
+    (tmp_path / "other").touch()
+    adapted().take().save(tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 @pytest.mark.parametrize(
