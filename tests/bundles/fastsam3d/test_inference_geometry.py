@@ -194,7 +194,7 @@ def test_small_object_gets_a_finer_cube(threshold_network):
     assert fine["spacing_mm"] <= coarse["spacing_mm"] / 2
     assert dice(mask, nodule.truth(grid)) >= 0.97
     # Without detail in the image there is nothing to gain.
-    thick = grid_around(np.diag([1.5, 1.5, 1.5]), (30, 30, 30))
+    thick = grid_around(np.diag([2.2, 2.2, 2.2]), (24, 24, 24))
     _, summary = segment(threshold_network, nodule.image(thick), thick, {"foreground": [nodule.click(thick)]})
     assert len(summary["objects"][0]["cubes"]) == 1
 

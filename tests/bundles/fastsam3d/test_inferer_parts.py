@@ -42,8 +42,22 @@ def test_steps_are_powers_of_the_root_of_two():
 
 
 def test_finest_spacing_follows_the_image_but_not_above_the_default():
-    assert cubes.finest_spacing(IMAGE, 1.5) == 1.5
-    assert 0.3 <= cubes.finest_spacing(grid_around(np.diag([0.3, 0.3, 5]), (9, 9, 9)), 1.5) <= 0.3 * math.sqrt(2)
+    assert cubes.finest_spacing(grid_around(np.diag([3.5, 3.5, 3.5]), (9, 9, 9)), 1.5) == 1.5
+    # A cell of the logits is two voxels of the cube wide.
+    assert 0.15 <= cubes.finest_spacing(grid_around(np.diag([0.3, 0.3, 5]), (9, 9, 9)), 1.5) <= 0.15 * math.sqrt(2)
+
+
+def test_the_first_cube_is_no_wider_than_the_image_needs():
+    for affine, shape, expected in (
+        (np.diag([1, 1, 1]), (36, 50, 36), 0.53),
+        # Wider than the default cube; tilted, as wide as its corners lie apart; no finer than its voxels are worth.
+        (np.diag([1, 1, 3]), (300, 90, 30), 1.5),
+        (rotation(0, 0, 45), (36, 50, 36), 0.53),
+        (rotation(0, 0, 45), (60, 60, 36), 0.75),
+        (np.diag([2, 2, 2]), (20, 20, 20), 1.06),
+    ):
+        grid = grid_around(np.array(affine, dtype=float), shape)
+        assert cubes.first_spacing(grid, 128, 1.5) == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("radius", [3.0, 20.0, 90.0])

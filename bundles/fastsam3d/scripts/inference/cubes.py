@@ -16,6 +16,8 @@ from ..common.geometry import Grid, cube_around
 
 # The object may reach this share of the half side of its cube: the rest is the context that the network needs.
 FILL = 0.8
+# Voxels of the cube along a cell of the logits: at half the image's spacing a cell is a voxel of the image.
+CELL = 2
 # Spacings are steps of sqrt(2) from the default one, so that similar masks lead to the same cube (and embedding).
 STEP = math.sqrt(2.0)
 
@@ -27,8 +29,15 @@ def step_up(spacing: float, default: float) -> float:
 
 
 def finest_spacing(image: Grid, default: float) -> float:
-    """The step below which the image holds no more detail, never above the default."""
-    return min(default, step_up(float(image.spacing.min()), default))
+    """The step below which the cells of the logits hold no more detail of the image, never above the default."""
+    return min(default, step_up(float(image.spacing.min()) / CELL, default))
+
+
+def first_spacing(image: Grid, size: int, default: float) -> float:
+    """The default, or a finer step for an image that is smaller than the cube: what lies outside needs no cells."""
+    corners = image.corners_mm()
+    widest = float((corners.max(axis=0) - corners.min(axis=0)).max())
+    return min(default, max(step_up(widest / size, default), finest_spacing(image, default)))
 
 
 def spacing_for(points_mm: np.ndarray, center_mm: np.ndarray, size: int, default: float) -> float:

@@ -64,13 +64,13 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
     """Decide where a prompt's first cube lies.
 
     A box or a last mask tells the object's size, and its cube is as fine as they allow; clicks alone get the default
-    spacing, or the coarser one that shows them all.
+    spacing, a finer one where the whole image is small, or a coarser one that shows them all.
 
     Args:
         scene: the volume.
         prompt: of one object.
         cube_size: voxels a side.
-        default: mm between the cube's voxels where nothing else is known.
+        default: mm between the cube's voxels where nothing else is known and the image fills the cube.
         takes_boxes: whether the network's weights know boxes; a box becomes a click at its centre otherwise.
 
     Raises:
@@ -94,7 +94,8 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
         spacing = max(spacing, cubes.finest_spacing(scene.grid, default))
     else:
         center = clicks[0]
-        spacing = max(default, cubes.spacing_for(clicks, center, cube_size, default))
+        first = cubes.first_spacing(scene.grid, cube_size, default)
+        spacing = max(first, cubes.spacing_for(clicks, center, cube_size, default))
     if prompt.box and not takes_boxes:
         prompt = prompt.with_points([np.mean(np.array(prompt.box), axis=0)], [1])
         notes.append("these weights know no boxes: the box was taken as a click at its centre")
