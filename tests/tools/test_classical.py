@@ -145,3 +145,31 @@ def test_comparison(data, tmp_path, capsys, fastsam3d_path, random_weights, monk
     monkeypatch.setattr(classical, "ConfigWorkflow", None)
     assert main(command) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == rows
+
+
+def test_settings_are_measured_anew(tmp_path, monkeypatch):
+    """What lies there was measured with other settings, or is not asked for with any others."""
+    measured = []
+    report = {"about": {"weights": {"file": "model.pt", "sha256": "0"}, "rounds": 3}, "mean": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(report))
+    monkeypatch.setattr(classical, "describe_weights", lambda path: report["about"]["weights"])
+    monkeypatch.setattr(classical, "ConfigWorkflow", lambda **settings: measured.append(settings) or _Done())
+    for overrides, anew in (({}, False), ({"rounds": 3}, False), ({"rounds": 1}, True)):
+        measured.clear()
+        classical.measure(tmp_path / "list.json", tmp_path, "fastsam3d", tmp_path / "model.pt", **overrides)
+        assert bool(measured) == anew
+        assert not anew or measured[0]["rounds"] == 1
+
+
+class _Done:
+    def initialize(self):
+        pass
+
+    run = finalize = initialize
+
+
+@pytest.mark.parametrize("text", ["rounds", "=1"])
+def test_an_override_has_a_name_and_a_value(text, data, capsys):
+    with pytest.raises(SystemExit):
+        main(["classical", str(data), "--override", text])
+    assert "expected ID=VALUE" in capsys.readouterr().err

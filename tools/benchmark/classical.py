@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"python -m tools.benchmark classical: {error}", file=sys.stderr)
         return 1
     reports = {
-        name: {m: measure(path, options.output / name / m, m, options.ckpt_path) for m in options.methods}
+        name: {
+            m: measure(path, options.output / name / m, m, options.ckpt_path, **dict(options.override))
+            for m in options.methods
+        }
         for name, path in lists.items()
     }
     print(table(reports))
@@ -61,7 +64,8 @@ def measure(data_list: Path, output: Path, method: str, ckpt_path: Path, **overr
     done = output / "metrics.json"
     if done.is_file():
         report = json.loads(done.read_text())
-        if report["about"]["weights"] == describe_weights(ckpt_path):
+        about = report["about"]
+        if about["weights"] == describe_weights(ckpt_path) and all(about.get(k, v) == v for k, v in overrides.items()):
             return report
     if method != NETWORK:
         inferer = {"_target_": "tools.benchmark.classical_inferers.ClassicalInferer", "method": method}
@@ -105,6 +109,16 @@ def _row(name: str, cases: int, method: str, numbers: Sequence[float]) -> str:
     return f"| {name} | {cases} | {method} | {' | '.join(f'{s:.3f}' for s in scores)} | {seconds:.2f} |"
 
 
+def _override(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected ID=VALUE, such as rounds=1")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.benchmark classical", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of the data sets, see tools.evaluation_sets")
@@ -115,5 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     methods = (NETWORK, *METHODS)
     parser.add_argument("--methods", nargs="+", choices=methods, default=methods, help="these alone")
     parser.add_argument("--ckpt-path", type=Path, default=BUNDLE / "models" / "model.pt", help="other weights")
+    parser.add_argument(
+        "--override",
+        type=_override,
+        action="append",
+        default=[],
+        metavar="ID=VALUE",
+        help="another value of an id of evaluate.json, such as rounds=1; give each such run an --output of its own",
+    )
     parser.add_argument("--json", type=Path, help="where the means go")
     return parser
