@@ -122,6 +122,32 @@ def memory_of(network) -> CubeMemory:
     return CubeMemory(network.encode(image))
 
 
+class Said(ThresholdNetwork):
+    """Says what it was told to say, one answer a call."""
+
+    def __init__(self, *answers):
+        super().__init__()
+        self.answers = [torch.full((1, 1, 32, 32, 32), 1.0) * a for a in answers]
+
+    def decode(self, *args, **kwargs):
+        return self.answers.pop(0), torch.ones(1, 1)
+
+
+@pytest.mark.parametrize("one_way", [True, False])
+def test_a_further_click_adds_or_takes_away_but_never_both(one_way):
+    halves = torch.ones(32, 32, 32)
+    halves[:16] = -1
+    for label, expected in ((1, torch.maximum), (0, torch.minimum)):
+        network = Said(halves, 2 * halves.flip(0))
+        given = [prompt((10, 16, 16), (20, 16, 16), labels=[1, label])]
+        ((logits, _),) = decode_clicks(network, memory_of(network), given, one_way=one_way)
+        assert torch.equal(logits[0], expected(halves, 2 * halves.flip(0)) if one_way else 2 * halves.flip(0))
+    # The first click has no mask to keep.
+    network = Said(halves)
+    ((logits, _),) = decode_clicks(network, memory_of(network), [prompt((10, 16, 16))], one_way=one_way)
+    assert torch.equal(logits[0], halves)
+
+
 def test_clicks_are_replayed_with_the_last_logits():
     network = ThresholdNetwork()
     decode_clicks(network, memory_of(network), [prompt((10, 16, 16), (20, 16, 16), (16, 3, 3), labels=[1, 1, 0])])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..common.bounded_cache import tensor_bytes
 from ..networks.drawing import LARGEST_LOGIT
+from ..networks.prompt_encoder import FOREGROUND
 
 
 @dataclass
@@ -96,7 +97,7 @@ class CubeMemory:
 
 
 def decode_clicks(
-    network: nn.Module, memory: CubeMemory, prompts: list[CubePrompt], rounds: int = 1
+    network: nn.Module, memory: CubeMemory, prompts: list[CubePrompt], rounds: int = 1, one_way: bool = False
 ) -> list[tuple[Tensor, float]]:
     """Logits (1, 4d, 4h, 4w) and predicted IoU for each object.
 
@@ -108,6 +109,8 @@ def decode_clicks(
         memory: of the cube.
         prompts: one for each object.
         rounds: how often each step asks the decoder, see ``FastSAM3D.decode``.
+        one_way: a further click on the object only adds to the last mask, one on the background only takes away: no
+            correction spoils what was right elsewhere.
     """
     starts, answers = zip(*(_last_known(memory, p) for p in prompts), strict=True)
     answers = list(answers)
@@ -125,7 +128,11 @@ def decode_clicks(
             logits, iou = network.decode(memory.embedding, points, labels, boxes, masks, rounds=rounds)
             memory.decoded += rounds
             for row, i in enumerate(members):
-                answers[i] = logits[row].float(), float(iou[row, 0])
+                found = logits[row].float()
+                if one_way and step > 0:
+                    either = torch.maximum if prompts[i].labels[shown - 1] == FOREGROUND else torch.minimum
+                    found = either(found, answers[i][0])
+                answers[i] = found, float(iou[row, 0])
                 memory.keep(prompts[i].key(step), answers[i])
     return answers
 

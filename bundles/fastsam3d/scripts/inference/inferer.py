@@ -45,7 +45,8 @@ class ClickInferer(Inferer):
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
         amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``mixed`` changes no mask visibly.
         compiled: run the image encoder through ``torch.compile``.
-        rounds: how often the decoder is asked for each click, see :func:`.decoding.decode_clicks`.
+        rounds, one_way: how often the decoder is asked for each click, and whether a further click changes the mask in
+            one direction alone, see :func:`.decoding.decode_clicks`.
         cache_bytes: of the embeddings that are kept, with the logits of the clicks on them.
         progress: show a progress bar.
 
@@ -62,6 +63,7 @@ class ClickInferer(Inferer):
         amp: bool | str = "mixed",
         compiled: bool = False,
         rounds: int = 1,
+        one_way: bool | str = True,
         cache_bytes: int = 1 << 29,
         progress: bool = True,
     ) -> None:
@@ -75,6 +77,7 @@ class ClickInferer(Inferer):
         self.window = window
         self.normalise = NORMALISATIONS[normalisation]
         self.rounds = rounds
+        self.one_way = flag("one_way", one_way)
         self.fast_path = FastPath(amp, flag("compiled", compiled))
         self.cache = BoundedCache(cache_bytes, _bytes)
         self.progress = flag("progress", progress)
@@ -157,7 +160,7 @@ class _Look:
         prompts = [cube_prompt(self.scene, t, cube, low, takes_boxes) for t in targets]
         with memory.lock:
             before = memory.decoded
-            results = decode_clicks(self.network, memory, prompts, self.config.rounds)
+            results = decode_clicks(self.network, memory, prompts, self.config.rounds, self.config.one_way)
             self.decoded += memory.decoded - before
         self.seconds["encode"] += encoded - start
         self.seconds["decode"] += self._now() - encoded
