@@ -31,6 +31,7 @@ AGAINST = "float32"
 DATA = BUNDLE.parents[2] / "shared" / "data"
 # The first ones of each set, those of fewer voxels left out; made-up volumes where there are no sets.
 OBJECTS, FEWEST_VOXELS, MADE_UP = 12, 200, 6
+# As in inference.json.
 ROUNDS = 3
 # What a default precision has to keep.
 BAR = 0.995
@@ -65,7 +66,7 @@ def about(quick: bool) -> str:
 
 
 def contestants(device: torch.device, quick: bool) -> list[Contestant]:
-    """A row for each precision: a click of three rounds, and ``dice`` over all cases after both clicks."""
+    """A row for each precision: a click, and ``dice`` over all cases after both clicks."""
     network = build_network().to(device).eval()
     if (BUNDLE / "models" / "model.pt").exists():
         load_weights(network, BUNDLE / "models" / "model.pt")

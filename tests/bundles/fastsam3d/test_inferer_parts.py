@@ -129,8 +129,18 @@ class Said(ThresholdNetwork):
         super().__init__()
         self.answers = [torch.full((1, 1, 32, 32, 32), 1.0) * a for a in answers]
 
-    def decode(self, *args, **kwargs):
+        self.rounds = []
+
+    def decode(self, *args, rounds=1, **kwargs):
+        self.rounds.append(rounds)
         return self.answers.pop(0), torch.ones(1, 1)
+
+
+def test_the_first_click_is_asked_several_times_and_corrections_once():
+    network = Said(1, 2, 3)
+    memory = memory_of(network)
+    decode_clicks(network, memory, [prompt((10, 16, 16), (20, 16, 16), (16, 3, 3))], rounds=3)
+    assert network.rounds == [3, 1, 1] and memory.decoded == 5
 
 
 @pytest.mark.parametrize("one_way", [True, False])

@@ -108,7 +108,8 @@ def decode_clicks(
         network: offers ``decode``.
         memory: of the cube.
         prompts: one for each object.
-        rounds: how often each step asks the decoder, see ``FastSAM3D.decode``.
+        rounds: how often the decoder is asked for the first prompts, each time with its own last mask: what they say
+            spreads a little further over a large object each time. A correction asks once.
         one_way: a further click on the object only adds to the last mask, one on the background only takes away: no
             correction spoils what was right elsewhere.
     """
@@ -125,8 +126,9 @@ def decode_clicks(
             boxes = torch.stack([prompts[i].box for i in members]) if boxed else None
             logits = torch.stack([answers[i][0] for i in members]) if masked else None
             masks = None if logits is None else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-            logits, iou = network.decode(memory.embedding, points, labels, boxes, masks, rounds=rounds)
-            memory.decoded += rounds
+            asked = rounds if step == 0 else 1
+            logits, iou = network.decode(memory.embedding, points, labels, boxes, masks, rounds=asked)
+            memory.decoded += asked
             for row, i in enumerate(members):
                 found = logits[row].float()
                 if one_way and step > 0:
