@@ -23,8 +23,7 @@ from tools import demo_names
 
 BUNDLE = Path("bundles/fastsam3d")
 OUTPUT = Path("output/demo")
-# Voxels of the MNI152 template at 1 mm, as the simulated person of evaluate.json clicks them, each one in the middle of
-# what was missing: both hemispheres, the two halves of the cerebellum, a temporal lobe.
+# Voxels of the MNI152 template at 1 mm: both hemispheres, the two halves of the cerebellum, a temporal lobe.
 BRAIN_CLICKS = [[56, 81, 102], [140, 81, 102], [69, 69, 33], [128, 71, 30], [142, 142, 34]]
 
 
