@@ -14,7 +14,6 @@ from tools.benchmark.timing import Contestant
 from tools.train_default import build_network
 
 AGAINST = "encode_default"
-# As the configuration asks for.
 # As inference.json asks for the first prompts.
 ROUNDS = 3
 

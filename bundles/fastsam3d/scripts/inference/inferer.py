@@ -45,8 +45,8 @@ class ClickInferer(Inferer):
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
         amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``mixed`` changes no mask visibly.
         compiled: run the image encoder through ``torch.compile``.
-        rounds, one_way: how often the decoder is asked for the first prompts, and whether a further click changes the mask in
-            one direction alone, see :func:`.decoding.decode_clicks`.
+        rounds, one_way: how often the decoder is asked for the first prompts, and whether a further click changes the
+            mask in one direction alone, see :func:`.decoding.decode_clicks`.
         cache_bytes: of the embeddings that are kept, with the logits of the clicks on them.
         progress: show a progress bar.
 
