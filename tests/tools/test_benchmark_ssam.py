@@ -28,7 +28,8 @@ def test_rows_with_their_memory(tmp_path, monkeypatch, capsys):
     assert main(["ssam", "--quick", "--json", str(path), "--no-progress"]) == 0
     result = json.loads(path.read_text())
     names = ["sam_plain", "published", "merged"]
-    names += [f"step_{kind}_b{batch}" for batch in (1, 8) for kind in ("published", "ours", "lora", "full")]
+    kinds = ("published", "ours", "lora", "full", "ours_fp32", "lora_fp32")
+    names += [f"step_{kind}_b{batch}" for batch in (1, 8) for kind in kinds]
     assert [row["name"] for row in result["rows"]] == names == asked and not result["not_measured"]
     assert all(row["median_s"] > 0 and row["peak_mb"] == 7 for row in result["rows"])
     rows = {row["name"]: row for row in result["rows"]}
@@ -39,7 +40,7 @@ def test_rows_with_their_memory(tmp_path, monkeypatch, capsys):
 
 def test_a_step_trains_and_trains_what_it_should(networks):
     for kind in ssam.STEPS:
-        tuned = networks.tuned[kind]
+        tuned = networks.tuned[kind.removesuffix("_fp32")]
         module = tuned.module if isinstance(tuned, Adaptation) else tuned
         trained = {id(p) for p in ssam.parameters_of(tuned)}
         before = {name: p.detach().clone() for name, p in module.named_parameters()}
