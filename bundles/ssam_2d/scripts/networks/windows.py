@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .sam import SamBlock, get_rel_pos
 
@@ -48,8 +49,15 @@ def attend(attention: nn.Module, x: Tensor, window: int) -> Tensor:
         row.split(_lengths(x.shape[2], sides[1]), 2)
         for row in attention.qkv(x).split(_lengths(x.shape[1], sides[0]), 1)
     ]
-    answers = [torch.cat([_attend_alike(attention, part, sides) for part in row], 2) for row in rows]
+    answers = [torch.cat([_recomputed(attention, part, sides) for part in row], 2) for row in rows]
     return attention.proj(torch.cat(answers, 1))
+
+
+def _recomputed(attention: nn.Module, part: Tensor, sides: tuple[int, int]) -> Tensor:
+    """:func:`_attend_alike`, computed again for the gradient: what it would keep is much memory and little work."""
+    if not torch.is_grad_enabled():
+        return _attend_alike(attention, part, sides)
+    return checkpoint(_attend_alike, attention, part, sides, use_reentrant=False, preserve_rng_state=False)
 
 
 def _lengths(length: int, side: int) -> list[int]:
