@@ -222,3 +222,33 @@ def test_training_on_one_object_learns_it(network):
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.75 * losses[0]
+
+
+def test_rehearsed_steps_lead_to_the_others_and_are_not_learned_from(network):
+    image, label = cubes(1, 1)
+    seen = []
+    decode = network.decode
+
+    def watched(embedding, points, *rest, **options):
+        seen.append((points.shape[1], torch.is_grad_enabled()))
+        return decode(embedding, points, *rest, **options)
+
+    network.decode = watched
+    rng = np.random.default_rng(0)
+    clicking = Clicking(steps=2, promptless=0)
+    answers = interact(network, image, label, clicking, 5, rng, rng.spawn(1), rehearsed=3)
+    assert seen == [(1, False), (2, False), (3, False), (4, True), (5, True)]
+    assert len(answers["logits"]) == len(answers["iou"]) == len(answers["dice"]) == 2
+    assert answers["logits"].requires_grad
+
+
+@pytest.mark.parametrize("again, points", [(0.0, 4), (1.0, 1)])
+def test_a_step_may_bring_no_new_click_and_then_always_sees_the_last_mask(again, points):
+    target = torch.zeros(1, 1, 8, 8, 8)
+    target[:, :, 2:6, 2:6, 2:6] = 1
+    rng = np.random.default_rng(0)
+    person = Interaction(target, 2, Clicking(steps=4, promptless=0, forget=1.0, again=again), 4, rng, rng.spawn(1))
+    for _ in range(3):
+        person.correct(torch.full_like(target, 2.0))
+    assert person.points.shape[1] == points
+    assert (person.masks is None) == (again == 0)

@@ -16,7 +16,7 @@ from ..common.geometry import Grid, cube_around
 
 # The object may reach this share of the half side of its cube: the rest is the context that the network needs.
 FILL = 0.8
-# Voxels of the cube along a cell of the logits: at half the image's spacing a cell is a voxel of the image.
+# Voxels of the cube along a cell of the default network's logits: at half the image's spacing a cell is its voxel.
 CELL = 2
 # Spacings are steps of sqrt(2) from the default one, so that similar masks lead to the same cube (and embedding).
 STEP = math.sqrt(2.0)
