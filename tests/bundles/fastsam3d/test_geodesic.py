@@ -78,3 +78,12 @@ def test_running_minimum(size, axis):
     x = torch.randn(2, size, size, generator=torch.Generator().manual_seed(size))
     assert torch.equal(running_minimum(x, axis), x.cummin(axis).values)
     assert torch.equal(running_minimum(x, axis, backward=True), x.flip(axis).cummin(axis).values.flip(axis))
+
+
+def test_the_graph_that_is_exported_measures_the_same():
+    image = torch.randn(2, 1, 9, 8, 7, generator=torch.Generator().manual_seed(0))
+    seeds = torch.zeros(2, 2, 9, 8, 7, dtype=torch.bool)
+    seeds[:, 0, 4, 4, 4] = seeds[0, 1, 8, 0, 6] = True
+    traced = torch.jit.trace(geodesic_distance, (image, seeds))
+    # Whole steps sum up the costs of a line, row by row the sums are those of each path.
+    torch.testing.assert_close(traced(image, seeds), geodesic_distance(image, seeds), atol=1e-4, rtol=1e-5)

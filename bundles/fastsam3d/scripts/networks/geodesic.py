@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,17 +30,40 @@ def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6) -> Tensor:
         (N, K, D, H, W), ``FAR`` where there is no seed.
     """
     distance = torch.where(seeds, 0.0, FAR).to(image.dtype)
-    lengths = []
+    costs = []
     for axis in (2, 3, 4):
-        change = torch.zeros_like(image)
-        change.narrow(axis, 1, image.shape[axis] - 1).copy_(image.diff(dim=axis).abs() + STEP)
-        lengths.append(change.cumsum(axis))
+        cost = torch.zeros_like(image)
+        cost.narrow(axis, 1, image.shape[axis] - 1).copy_(image.diff(dim=axis).abs() + STEP)
+        costs.append(cost)
+    # A GPU and a graph to be exported want few steps over whole tensors; a CPU is faster row by row, in place.
+    few_steps = image.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return (_sweep_whole if few_steps else _sweep_rows)(distance, costs, rounds)
+
+
+def _sweep_whole(distance: Tensor, costs: Sequence[Tensor], rounds: int) -> Tensor:
+    lengths = [cost.cumsum(axis) for axis, cost in zip((2, 3, 4), costs, strict=True)]
     for _ in range(rounds):
         for axis, length in zip((2, 3, 4), lengths, strict=True):
             forward = running_minimum(distance - length, axis) + length
             backward = running_minimum(distance + length, axis, backward=True) - length
             distance = torch.minimum(forward, backward)
     return distance
+
+
+def _sweep_rows(distance: Tensor, costs: Sequence[Tensor], rounds: int) -> Tensor:
+    # With objects and sets of seeds innermost every row is one piece of memory, but for those along the last axis.
+    distance = distance.permute(2, 3, 4, 0, 1).contiguous()
+    sweeps = []
+    for axis, cost in enumerate(costs):
+        cost = cost.permute(2, 3, 4, 0, 1).expand_as(distance).contiguous()
+        sweeps.append((distance.unbind(axis), cost.unbind(axis)))
+    for _ in range(rounds):
+        for rows, steps in sweeps:
+            for before, here, step in zip(rows[:-1], rows[1:], steps[1:], strict=True):
+                torch.minimum(here, before + step, out=here)
+            for here, after, step in zip(rows[-2::-1], rows[:0:-1], steps[:0:-1], strict=True):
+                torch.minimum(here, after + step, out=here)
+    return distance.permute(3, 4, 0, 1, 2).contiguous()
 
 
 def running_minimum(x: Tensor, axis: int, backward: bool = False) -> Tensor:
