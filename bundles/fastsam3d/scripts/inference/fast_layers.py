@@ -72,10 +72,12 @@ def linear_gelu(layer: nn.Linear, products: str) -> nn.Module:
 
 
 def can_pack(weight: Tensor) -> bool:
-    """Whether torch was built with oneDNN's packed products and one is there for this weight's device and dtype."""
+    """Whether torch was built with oneDNN's packed products, and the processor has one for this weight's dtype."""
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     # In float32 torch's own products are MKL's, which are no slower.
-    return there and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    wanted = there and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    # Without AVX-512 oneDNN refuses bfloat16 weights, which plain products take anywhere.
+    return wanted and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class PackedLinear(nn.Module):
@@ -109,10 +111,12 @@ class Int8Linear(nn.Module):
             weight, scales.double(), torch.zeros(len(weight), dtype=torch.int64), 0, torch.qint8
         )
         self.packed = torch.ops.quantized.linear_prepack(quantised, layer.bias.detach().float())
+        # Without VNNI pairs of products are summed in 16 bits, where 8-bit inputs overflow; 7-bit ones do not.
+        self.short = not getattr(torch.cpu, "_is_vnni_supported", bool)()
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        return torch.ops.quantized.linear_dynamic(x.float(), self.packed).to(x.dtype)
+        return torch.ops.quantized.linear_dynamic(x.float(), self.packed, self.short).to(x.dtype)
 
 
 class PatchProduct(nn.Module):
