@@ -5,11 +5,14 @@
 
 ::
 
-    python -m tools.train_default --run runs/default
+    python -m tools.train_default --run runs/default --export runs/default/model.pt
+    python -m tools.train_default --run runs/mixed --start runs/default/model.pt --mixed --steps 1100 \
+        --rate 0.0003 --seed 1
     python -m tools.benchmark classical ../shared/data --methods fastsam3d
 
-The first command goes on where it was stopped. Most of its steps are on cubes of 64 voxels a side, which are cheap, the
-last tenth on the 128 that inference shows.
+Each goes on where it was stopped. Most steps of the first are on cubes of 64 voxels a side, which are cheap, the last
+tenth on the 128 that inference shows. The second mixes sizes, so that objects that fill many voxels are learned at a
+rate that still moves the weights.
 """
 
 from __future__ import annotations
@@ -35,11 +38,15 @@ from bundles.fastsam3d.scripts.training.clicking import Clicking
 from bundles.fastsam3d.scripts.training.cubes import Cube
 from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, interact
 from common.precision import computes_bfloat16
+from common.weights import load_weights
 from tools.training_cubes import TrainingCubes
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
-# From this share of the training on: voxels a side of the cubes, cubes a step.
-STAGES = ((0.0, 64, 2), (0.9, 128, 1))
+# Voxels a side of the cubes and cubes a step, which take turns.
+Sizes = Sequence[tuple[int, int]]
+# From this share of the training on: sizes.
+STAGES: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2),)), (0.9, ((128, 1),)))
+MIXED: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2), (96, 1), (128, 1), (64, 2), (96, 1))),)
 # Two steps are learned from; how many lead to them is drawn from REHEARSED. Most see the last step's logits.
 PERSON = Clicking(
     steps=2,
@@ -103,7 +110,7 @@ class CubeNumbers(torch.utils.data.Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         number = self.training.number
         for step in itertools.count(self.training.step):
-            _, size, count = self.training.stage(step)
+            size, count = self.training.sizes(step)
             yield [(n, size) for n in range(number, number + count)]
             number += count
 
@@ -134,7 +141,7 @@ class Training:
         steps: int | None = None,
         minutes: float = 90,
         rate: float = 1e-3,
-        stages: Sequence[tuple[float, int, int]] = STAGES,
+        stages: Sequence[tuple[float, Sizes]] = STAGES,
         objects: int = 2,
         amp: bool = True,
         workers: int = 1,
@@ -159,9 +166,10 @@ class Training:
         """How much of the training lies behind, 0 to 1."""
         return step / self.steps if self.steps is not None else self.seconds / (60 * self.minutes)
 
-    def stage(self, step: int) -> tuple[float, int, int]:
-        """The stage that a step belongs to."""
-        return [s for s in self.stages if s[0] <= self.progress(step)][-1]
+    def sizes(self, step: int) -> tuple[int, int]:
+        """Voxels a side of a step's cubes, and how many they are."""
+        _, turns = [s for s in self.stages if s[0] <= self.progress(step)][-1]
+        return turns[step % len(turns)]
 
     def stop(self, *_: Any) -> None:
         """End after the step under way."""
@@ -266,6 +274,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/default"), help="folder of the state")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="real sets")
     parser.add_argument("--export", type=Path, default=BUNDLE / "models" / "model.pt")
+    parser.add_argument("--start", type=Path, help="weights to start from, where the run has no state yet")
+    parser.add_argument("--mixed", action="store_true", help="cubes of 64, 96 and 128 voxels a side in turns")
     parser.add_argument("--steps", type=int, default=5000, help="to train for (%(default)s)")
     parser.add_argument("--minutes", type=float, help="of training instead of --steps, earlier slices counted in")
     parser.add_argument("--seed", type=int, default=0)
@@ -277,14 +287,21 @@ def main() -> None:
     if arguments.steps < 1 or (arguments.minutes is not None and arguments.minutes <= 0):
         parser.error(f"--steps {arguments.steps}, --minutes {arguments.minutes}: expected positive numbers")
     torch.manual_seed(arguments.seed)
+    network = build_network()
+    if arguments.start:
+        try:
+            load_weights(network, arguments.start)
+        except ValueError as error:
+            parser.error(str(error))
     training = Training(
         arguments.run,
         arguments.data if arguments.data.is_dir() else None,
-        build_network(),
+        network,
         arguments.seed,
         arguments.steps if arguments.minutes is None else None,
         arguments.minutes or 0,
         arguments.rate,
+        MIXED if arguments.mixed else STAGES,
         # Emulated, bfloat16 would be a hundred times as slow.
         amp=computes_bfloat16(torch.device("cpu")) and not arguments.fp32,
         workers=arguments.workers,

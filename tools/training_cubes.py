@@ -42,6 +42,8 @@ SHARES = {
     "pyradiomics": 1,
 }
 REAL_SHARE = 0.4
+# Cubes with more voxels a side than this are for objects that fill many; how many of them show a large one.
+SMALL, LARGE_SHARE = 64, 0.5
 # Made-up volumes have voxels of 1 mm.
 MADE_UP_SPACINGS = (0.55, 1.6)
 
@@ -134,6 +136,7 @@ class TrainingCubes(torch.utils.data.Dataset):
             else:
                 volume = made_up_volume(rng, size)
             made_up = MADE_UP_SPACINGS if volume.name == "synthetic" else None
-            cube = random_cube(volume, rng, size, self.objects, 1.5 * 128 / size, made_up)
+            large = LARGE_SHARE if size > SMALL else 0.25
+            cube = random_cube(volume, rng, size, self.objects, 1.5 * 128 / size, made_up, large_share=large)
             if cube is not None:
                 return cube

@@ -10,7 +10,7 @@ from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 from bundles.fastsam3d.scripts.training.cubes import FEWEST_VOXELS
-from tools.train_default import Training, build_network
+from tools.train_default import Training, build_network, main
 from tools.training_cubes import TrainingCubes
 
 SIZE = 32
@@ -23,7 +23,8 @@ def small_network():
 
 
 def training(run, **changes):
-    settings = {"steps": 4, "stages": ((0.0, SIZE, 2), (0.5, SIZE, 1)), "objects": 2, "amp": False, "workers": 0}
+    stages = ((0.0, ((SIZE, 2), (SIZE + 16, 1))), (0.5, ((SIZE, 1),)))
+    settings = {"steps": 4, "stages": stages, "objects": 2, "amp": False, "workers": 0}
     return Training(run, None, small_network(), **{**settings, **changes})
 
 
@@ -92,3 +93,18 @@ def test_the_loss_falls(tmp_path):
     run.run()
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
+
+
+def test_sizes_take_turns(tmp_path):
+    run = training(tmp_path / "run")
+    assert [run.sizes(step) for step in range(4)] == [(SIZE, 2), (SIZE + 16, 1), (SIZE, 1), (SIZE, 1)]
+
+
+def test_weights_to_start_from_have_to_fit(tmp_path, monkeypatch, capsys):
+    torch.save({"token": torch.zeros(1)}, tmp_path / "other.pt")
+    arguments = ["train_default", "--run", str(tmp_path / "run"), "--start", str(tmp_path / "other.pt")]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "weights of another architecture" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -84,6 +84,7 @@ def random_cube(
     spacings: tuple[float, float] | None = None,
     fewest: int = FEWEST_VOXELS,
     normalisation: str = "clipped",
+    large_share: float = 0.25,
 ) -> Cube | None:
     """A cube around a random object, in random pose, scale and intensities; None where the object got lost.
 
@@ -96,13 +97,14 @@ def random_cube(
         spacings: smallest and largest mm between voxels; None for what the volume's own spacing allows.
         fewest: voxels that an object must have in the cube.
         normalisation: ``clipped``, in random looks, or ``above_zero``, SAM-Med3D's, as the intensities are.
+        large_share: how many of the cubes show their object about as large as themselves, of whatever size it is.
     """
     first = volume.targets[rng.integers(len(volume.targets))]
     mask, step = _sparse_mask(volume, first)
     voxels = mask.nonzero().numpy() * step
     extent = float(((np.ptp(voxels, axis=0) + step) * volume.grid.spacing).max())
     click = random_point(mask.numpy(), rng) * step
-    grid = _random_grid(volume.grid, rng, size, click, extent, spacing, spacings)
+    grid = _random_grid(volume.grid, rng, size, click, extent, spacing, spacings, large_share)
     image, inside = resample(volume.image, volume.grid, grid)
     labels = resample(volume.labels, volume.grid, grid, mode="nearest")[0][0].to(torch.uint8) * inside
     counts = torch.bincount(labels.reshape(-1), minlength=256)
@@ -159,11 +161,12 @@ def _random_grid(
     extent: float,
     usual: float,
     spacings: tuple[float, float] | None,
+    large_share: float,
 ) -> Grid:
     """A cube of random scale and pose, the click in its middle or not far from it."""
     scale = size / 128
     large = rng.uniform(70, 150) * scale
-    wanted = large if rng.random() < 0.25 else np.exp(rng.uniform(np.log(9), np.log(150 * scale)))
+    wanted = large if rng.random() < large_share else np.exp(rng.uniform(np.log(9), np.log(150 * scale)))
     spacing = extent / wanted
     if spacings is not None:
         spacing = np.clip(spacing, *spacings)
