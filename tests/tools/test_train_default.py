@@ -80,9 +80,20 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, stop_after):
     training(tmp_path / "parts").run()
     whole, parts = (weights(tmp_path / name / "state.pt") for name in ("whole", "parts"))
     assert parts["position"]["step"] == 4
+    start = small_network().state_dict()
     for kind in ("network", "average"):
         for name, value in whole[kind].items():
-            assert torch.equal(value, parts[kind][name]), name
+            moved = (value.float() - start[name]).abs().max()
+            # Written in half precision: the averages.
+            torch.testing.assert_close(
+                parts[kind][name].float(), value.float(), rtol=2**-10, atol=float(0.02 * moved) + 1e-6
+            )
+
+
+def test_the_state_of_the_default_weights_is_small_enough_to_carry_about(tmp_path):
+    run = Training(tmp_path, None, build_network(), steps=1, stages=((0.0, ((SIZE, 1),)),), amp=False, workers=0)
+    run.run()
+    assert (tmp_path / "state.pt").stat().st_size < 60e6
 
 
 def test_the_loss_falls(tmp_path):
