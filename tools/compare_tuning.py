@@ -49,6 +49,7 @@ METHODS = {
     "norms_only": ("variants/norms_only.json", 3e-3),
     "decoder_only": ("variants/decoder_only.json", 1e-3),
 }
+SETTINGS = ("base", "steps", "batch_size", "image_size", "held_out", "images", "flip", "focal_weight")
 COLUMNS = {
     "dice": "Dice",
     "hd95": "HD95 (px)",
@@ -89,6 +90,9 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
     torch.set_num_threads(1)
     sys.path.insert(0, str(BUNDLE))
     training, held = split(items, settings["held_out"], seed)
+    if settings["images"] is not None:
+        drawn = np.random.default_rng((seed, 1)).permutation(len(training))[: settings["images"]]
+        training = [training[i] for i in sorted(drawn)]
     overlay, rate = METHODS[method]
     epochs = max(1, round(settings["steps"] * settings["batch_size"] / len(training)))
     shared = {"image_size": settings["image_size"], "device": "cpu", "progress": False}
@@ -105,6 +109,7 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
         "seed": seed,
         "previews": 0,
         "flip": settings["flip"],
+        "focal_weight": settings["focal_weight"],
         # A run that was killed is started anew: it is short.
         "resume": (folder / "state.pt").exists(),
     }
@@ -223,9 +228,12 @@ def main(arguments: list[str] | None = None) -> int:
         if not found or not Path(path).exists():
             raise SystemExit(f"--data {text}: expected NAME=PATH of a data list or of a folder that is there")
         sets[name] = read_items(Path(path))
+        left = len(split(sets[name], given.held_out, 0)[0])
+        if given.images is not None and not 1 <= given.images <= left:
+            raise SystemExit(f"--images {given.images}: {name} has {left} beside those held out; expected 1 to {left}")
     if not given.base.is_file():
         raise SystemExit(f"--base {given.base}: no such file")
-    settings = {k: getattr(given, k) for k in ("base", "steps", "batch_size", "image_size", "held_out", "flip")}
+    settings = {k: getattr(given, k) for k in SETTINGS}
     about = {**settings, "base": str(given.base.resolve()), "rates": {m: METHODS[m][1] for m in METHODS}}
     given.run.mkdir(parents=True, exist_ok=True)
     record = given.run / "settings.json"
@@ -266,6 +274,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--held-out", type=float, default=0.3, help="share of the images that scores are taken on (0.3)"
     )
+    parser.add_argument("--images", type=int, help="how many of the others to train on, drawn by the seed (all)")
+    parser.add_argument("--focal-weight", type=float, default=1.0, help="of the focal loss beside Dice (1)")
     parser.add_argument("--flip", type=float, default=0.0, help="chance to mirror an image in training (0)")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     return parser

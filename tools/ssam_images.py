@@ -25,10 +25,11 @@ import nibabel as nib
 import numpy as np
 import torch
 from PIL import Image
+from scipy import ndimage
 from tqdm import tqdm
 
 from common.intensity import intensity_bounds
-from tools.synthetic_volumes import synthetic_volume
+from tools.synthetic_volumes import paint, smooth_field, synthetic_volume
 
 # Colours of the masks of two sets, and what each of them is called in the default weights.
 BREAST = {(0, 255, 0): "benign breast lesion", (255, 0, 0): "malignant breast lesion"}
@@ -63,11 +64,16 @@ PARTS = {3: "validation", 7: "test", 8: "test"}
 RUN = 5
 # Slices of a volume on which less than this share is labelled are left out.
 LEAST_SHARE = 0.004
-MADE_UP = "made_up_"
+MADE_UP, PAINTED = "made_up_", "painted_"
 # Pixels of the longer side; larger images are made smaller, as the network sees 256.
 LARGEST = 384
-# How often a real image comes in an epoch of the base's training, a made-up one once.
-REAL_TIMES = 4
+# How often a real image comes in an epoch of the base's training, a made-up one once: slices of a volume, of which many
+# are alike, and pictures.
+SLICE_TIMES, PICTURE_TIMES = 4, 10
+# Hounsfield units that part what has no label in a CT: air, fat, soft tissue, bone.
+TISSUES = (-300, -30, 180)
+# How far a patient's organs are moved before they are painted, in voxels: one standard deviation.
+MOVED = 2.5
 
 
 class Picture(NamedTuple):
@@ -217,6 +223,44 @@ def made_up(seed: int, volumes: int, each: int, size: int = 160) -> Iterator[Pic
                 yield Picture(f"{MADE_UP}{number:04d}_{i}", image, objects)
 
 
+def painted(folder: Path, seed: int, volumes: int, each: int = 24) -> Iterator[Picture]:
+    """Slices of the organs of TotalSegmentator's example CT, bent and painted in random looks, the same for a seed.
+
+    What has no label is painted as air, fat, soft tissue and bone, which are no objects. Axial slices where those of
+    the CT itself are held out are left out.
+    """
+    volume, objects = (
+        nib.as_closest_canonical(nib.load(folder / "totalseg_example" / f"{name}.nii.gz"))
+        for name in ("example_ct", "example_seg_fast_force_split")
+    )
+    labels = np.asarray(objects.dataobj).round().astype(np.int64)
+    first = labels.max() + 1
+    tissue = np.digitize(np.asarray(volume.dataobj), TISSUES)
+    labels = np.where((labels == 0) & (tissue > 0), first - 1 + tissue, labels).astype(np.uint8)
+    places = np.stack(np.meshgrid(*map(np.arange, labels.shape), indexing="ij")).astype(np.float32)
+    for number in range(volumes):
+        rng = np.random.default_rng((seed, 1, number))
+        bent = places + np.stack([MOVED * smooth_field(rng, labels.shape, 4) for _ in range(3)])
+        moved = ndimage.map_coordinates(labels, bent, order=0, mode="nearest")
+        image = paint(moved, rng)
+        low, high = intensity_bounds(torch.from_numpy(image))
+        grey = (255 * ((image - low) / (high - low)).clip(0, 1)).astype(np.uint8)
+        moved[moved >= first] = 0
+        for i in range(each):
+            axis = int(rng.integers(3))
+            at = int(rng.integers(grey.shape[axis]))
+            shown, found = (as_seen(np.take(a, at, axis), 1.0) for a in (grey, moved))
+            if (found > 0).mean() >= LEAST_SHARE and not (axis == 2 and part(at // RUN) != "training"):
+                yield Picture(f"{PAINTED}{number:04d}_{i}", shown, found)
+
+
+def times(picture: Picture) -> int:
+    """How often a picture comes in an epoch of the base's training."""
+    if picture.part != "training" or picture.name.startswith((MADE_UP, PAINTED)):
+        return 1
+    return SLICE_TIMES if picture.name.startswith(("totalseg", "sarcoma", "cord")) else PICTURE_TIMES
+
+
 def write(picture: Picture, folder: Path) -> tuple[dict, dict | None]:
     """Writes the files; the entries of the two lists, the second None where there are no names."""
     entries = []
@@ -240,6 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the made-up images (0)")
     parser.add_argument("--volumes", type=int, default=500, help="made-up volumes (500)")
     parser.add_argument("--each", type=int, default=8, help="slices of each of them (8)")
+    parser.add_argument("--painted", type=int, default=0, help="volumes of real organs in made-up looks (0)")
     given = parser.parse_args(arguments)
     if given.data is not None and not given.data.is_dir():
         parser.error(f"--data {given.data}: no such folder")
@@ -254,14 +299,15 @@ def main(arguments: list[str] | None = None) -> int:
         "validation": [],
         "test": [],
     }
-    real = pictures(given.data) if given.data else ()
-    for picture in tqdm([*real, *made_up(given.seed, given.volumes, given.each)], desc="writing", unit="image"):
+    drawn = list(made_up(given.seed, given.volumes, given.each))
+    if given.data:
+        drawn = [*pictures(given.data), *drawn, *painted(given.data, given.seed, given.painted)]
+    for picture in tqdm(drawn, desc="writing", unit="image"):
         objects, labels = write(picture, given.output)
         if labels is not None:
             default[picture.part].append(labels)
         if picture.part != "test":
-            times = 1 if picture.name.startswith(MADE_UP) or picture.part != "training" else REAL_TIMES
-            base[picture.part] += [objects] * times
+            base[picture.part] += [objects] * times(picture)
     for listed, content in (("base", base), ("default", default)):
         (given.output / f"{listed}.json").write_text(json.dumps(content, indent=1) + "\n")
         counts = ", ".join(f"{len(v)} {k}" for k, v in content.items() if isinstance(v, list))

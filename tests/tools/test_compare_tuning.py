@@ -58,20 +58,39 @@ def test_two_methods_are_measured_and_not_again(tmp_path, data, base, capfd):
         "svd_affine",
         "norms_only",
     ]
-    command += ["--seeds", "3", "--steps", "2", "--batch-size", "2", "--image-size", "32", "--no-progress"]
+    command += [
+        "--images",
+        "3",
+        "--seeds",
+        "3",
+        "--steps",
+        "3",
+        "--batch-size",
+        "2",
+        "--image-size",
+        "32",
+        "--no-progress",
+    ]
     assert main(command) == 0
     with open(run / "comparison.csv") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["svd_affine", "norms_only"]
     assert all(0 <= float(row["dice"]) <= 1 and float(row["step_s"]) > 0 for row in rows.values())
     assert int(float(rows["svd_affine"]["trained"])) > int(float(rows["norms_only"]["trained"])) > 1000
-    assert rows["svd_affine"]["steps"] == rows["norms_only"]["steps"] == "2"
+    assert rows["svd_affine"]["steps"] == rows["norms_only"]["steps"] == "4"
     assert (run / "comparison.png").stat().st_size > 1000 and "| spots | norms_only |" in capfd.readouterr().out
     made = (run / "spots" / "svd_affine_3" / "model.pt").stat().st_mtime_ns
     assert main(command) == 0
     assert (run / "spots" / "svd_affine_3" / "model.pt").stat().st_mtime_ns == made
     with pytest.raises(SystemExit, match="another comparison is in this folder"):
         main([*command, "--flip", "0.5"])
+
+
+@pytest.mark.parametrize("images", ["0", "5"])
+def test_more_images_than_there_are(tmp_path, data, base, images):
+    command = ["--run", str(tmp_path / "run"), "--data", f"spots={data}", "--base", str(base), "--images", images]
+    with pytest.raises(SystemExit, match="spots has 4 beside those held out; expected 1 to 4"):
+        main(command)
 
 
 @pytest.mark.parametrize("text", ["spots", "spots=nowhere.json"])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tools import ssam_images
-from tools.ssam_images import NAMES, as_seen, main, part, slices
+from tools.ssam_images import NAMES, Picture, as_seen, main, painted, part, slices, times
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -53,6 +53,23 @@ def test_pixels_become_square():
 def test_parts_are_apart():
     parts = [part(i) for i in range(10)]
     assert parts.count("validation") == 1 and parts.count("test") == 2
+
+
+def test_rarer_kinds_come_more_often():
+    pictures = {
+        name: Picture(name, np.zeros((2, 2)), np.zeros((2, 2))) for name in ("made_up_0", "cord_t2_3", "busi_1")
+    }
+    assert [times(p) for p in pictures.values()] == [1, 4, 10]
+    assert times(pictures["busi_1"]._replace(part="validation")) == 1
+
+
+@pytest.mark.skipif(not (SHARED / "totalseg_example").is_dir(), reason=f"{SHARED}/totalseg_example is not there")
+def test_organs_in_made_up_looks_follow_the_seed():
+    first, again = (list(painted(SHARED, 0, 1, each=6)) for _ in range(2))
+    assert first and len(first) == len(again)
+    for a, b in zip(first, again, strict=True):
+        assert np.array_equal(a.image, b.image) and np.array_equal(a.objects, b.objects)
+        assert a.image.shape == a.objects.shape and a.image.std() > 0 and a.objects.any()
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not there")

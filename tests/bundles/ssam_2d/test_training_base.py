@@ -6,8 +6,9 @@
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 from monai.losses import DiceFocalLoss
-from training_runs import make_folder, make_list, run, run_until_killed, weights
+from training_runs import SETTINGS, SSAM, TINY, make_folder, make_list, run, run_until_killed, tiny_base, weights
 
 from bundles.ssam_2d.scripts.training.objects import FORMS, SampleObjectsd
 from bundles.ssam_2d.scripts.training.simulated import Answers, PromptInferer, PromptLoss
@@ -46,6 +47,13 @@ def test_without_chance_the_largest_come_first():
     assert [int(mask.sum()) for mask in found["label"]] == [160, 100]
     assert found["point_labels"].tolist() == [[1, -1, -1]] * 2 and found["form"] == 0
     assert found["boxes"].tolist() == [[4, 2, 19, 11], [20, 20, 29, 29]]
+
+
+def test_without_chance_the_form_is_given():
+    found = SampleObjectsd("label", count=2, random=False, form="box")({"label": squares()})
+    assert list(FORMS)[int(found["form"])] == "box"
+    with pytest.raises(ValueError, match="prompt 'circle': expected points, box, both"):
+        SampleObjectsd("label", form="circle")
 
 
 class Recorder(torch.nn.Module):
@@ -116,3 +124,26 @@ def test_a_base_is_trained_gone_on_with_and_fine_tuned(tmp_path, ssam_path):
     model = weights(tmp_path / "run" / "model.pt")
     assert all(torch.equal(model[name], base[name]) for name in base if name.startswith("mask_decoder."))
     assert np.isfinite([float(tensor.double().sum()) for tensor in model.values()]).all()
+
+
+@pytest.mark.parametrize("prompt", ["points", "box"])
+def test_a_base_is_checked_without_training(tmp_path, ssam_path, prompt):
+    folder = make_folder(tmp_path / "data")
+    base = tiny_base(tmp_path / "base.pt")
+    overrides = TINY | SETTINGS | {"data_list_file_path": str(make_list(folder)), "output_dir": str(tmp_path / "run")}
+    workflow = ConfigWorkflow(
+        config_file=str(SSAM / "configs" / "train_base.json"),
+        logging_file=False,
+        workflow_type=None,
+        run_id="check",
+        bundle_root=str(SSAM),
+        base_path=str(base),
+        validation_prompt=prompt,
+        **overrides,
+    )
+    workflow.initialize()
+    workflow.run()
+    metrics = workflow.parser.get_parsed_content("validate#evaluator").state.metrics
+    assert set(metrics) == {"dice after 1 click", "dice after 3 clicks"}
+    assert all(0 <= value <= 1 for value in metrics.values())
+    assert not (tmp_path / "run" / "base.pt").exists()

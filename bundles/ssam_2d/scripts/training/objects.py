@@ -45,12 +45,26 @@ class SampleObjectsd(MapTransform, Randomizable):
         count: K.
         points: P, the most clicks at first.
         smallest: pixels that an object must have.
-        random: False takes the largest objects, each with a click in its middle, and no box.
+        random: False takes the largest objects, each with a click in its middle or its exact box.
+        form: one of FORMS: which of the two, where nothing is random.
+
+    Raises:
+        ValueError: another form.
     """
 
-    def __init__(self, keys: str, count: int = 4, points: int = 3, smallest: int = 24, random: bool = True) -> None:
+    def __init__(
+        self,
+        keys: str,
+        count: int = 4,
+        points: int = 3,
+        smallest: int = 24,
+        random: bool = True,
+        form: str = "points",
+    ) -> None:
         super().__init__(keys)
-        self.count, self.points, self.smallest, self.random = count, points, smallest, random
+        if form not in FORMS:
+            raise ValueError(f"prompt {form!r}: expected {', '.join(FORMS)}")
+        self.count, self.points, self.smallest, self.random, self.form = count, points, smallest, random, form
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """See the class."""
@@ -71,7 +85,7 @@ class SampleObjectsd(MapTransform, Randomizable):
             boxes[i] = self._box(target, rng)
             for j, (row, column, sign) in enumerate(self._clicks(target, rng)):
                 points[i, j], signs[i, j] = (column, row), sign
-        form = rng.choice(len(FORMS), p=list(FORMS.values())) if self.random else 0
+        form = rng.choice(len(FORMS), p=list(FORMS.values())) if self.random else list(FORMS).index(self.form)
         arrays = {"points": points, "point_labels": signs, "boxes": boxes, "form": np.int64(form)}
         return sampled | {self.keys[0]: torch.from_numpy(labels)} | {k: torch.as_tensor(v) for k, v in arrays.items()}
 
