@@ -5,9 +5,9 @@
 
 ::
 
-    python -m tools.train_default --run runs/default --export runs/default/model.pt
-    python -m tools.train_default --run runs/mixed --start runs/default/model.pt --mixed --steps 1100 \
-        --rate 0.0003 --seed 1
+    python -m tools.train_default --data ../shared/data --run runs/default --export runs/default/model.pt
+    python -m tools.train_default --data ../shared/data --run runs/mixed --start runs/default/model.pt --mixed \
+        --steps 1000 --rate 0.0003 --seed 1
     python -m tools.benchmark classical ../shared/data --methods fastsam3d
 
 Each goes on where it was stopped. Most steps of the first are on cubes of 64 voxels a side, which are cheap, the last
@@ -130,6 +130,9 @@ class Training:
         objects: in each cube.
         amp: compute in bfloat16, which is fast only where the processor does, see :func:`computes_bfloat16`.
         workers: processes that make cubes.
+
+    Raises:
+        ValueError: the run's state was trained on other real volumes.
     """
 
     def __init__(
@@ -241,6 +244,7 @@ class Training:
             "average": half(self.average.state_dict()),
             "optimizer": optimizer,
             "position": {"step": self.step, "number": self.number, "seconds": self.seconds},
+            "real_volumes": len(self.cubes.volumes),
         }
         _write(state, self.state_path)
         if export:
@@ -248,6 +252,11 @@ class Training:
 
     def _load(self) -> None:
         state = torch.load(self.state_path, weights_only=True)
+        if state["real_volumes"] != len(self.cubes.volumes):
+            raise ValueError(
+                f"{self.state_path} was trained on {state['real_volumes']} real volumes, here are "
+                f"{len(self.cubes.volumes)}: give the folder of the data sets that it began with (--data)"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -283,7 +292,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Train the weights that the bundle fastsam3d ships.")
     parser.add_argument("--run", type=Path, default=Path("runs/default"), help="folder of the state")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="real sets")
+    parser.add_argument("--data", type=Path, help="folder of the real sets; without it only made-up volumes")
     parser.add_argument("--export", type=Path, default=BUNDLE / "models" / "model.pt")
     parser.add_argument("--start", type=Path, help="weights to start from, where the run has no state yet")
     parser.add_argument("--mixed", action="store_true", help="cubes of 64, 96 and 128 voxels a side in turns")
@@ -297,6 +306,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.steps < 1 or (arguments.minutes is not None and arguments.minutes <= 0):
         parser.error(f"--steps {arguments.steps}, --minutes {arguments.minutes}: expected positive numbers")
+    if arguments.data is not None and not arguments.data.is_dir():
+        parser.error(f"--data {arguments.data}: no such folder")
     torch.manual_seed(arguments.seed)
     network = build_network()
     if arguments.start:
@@ -304,19 +315,22 @@ def main() -> None:
             load_weights(network, arguments.start)
         except ValueError as error:
             parser.error(str(error))
-    training = Training(
-        arguments.run,
-        arguments.data if arguments.data.is_dir() else None,
-        network,
-        arguments.seed,
-        arguments.steps if arguments.minutes is None else None,
-        arguments.minutes or 0,
-        arguments.rate,
-        MIXED if arguments.mixed else STAGES,
-        # Emulated, bfloat16 would be a hundred times as slow.
-        amp=computes_bfloat16(torch.device("cpu")) and not arguments.fp32,
-        workers=arguments.workers,
-    )
+    try:
+        training = Training(
+            arguments.run,
+            arguments.data,
+            network,
+            arguments.seed,
+            arguments.steps if arguments.minutes is None else None,
+            arguments.minutes or 0,
+            arguments.rate,
+            MIXED if arguments.mixed else STAGES,
+            # Emulated, bfloat16 would be a hundred times as slow.
+            amp=computes_bfloat16(torch.device("cpu")) and not arguments.fp32,
+            workers=arguments.workers,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.export_only:
         export_weights(training.average, arguments.export)
         return

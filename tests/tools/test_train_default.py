@@ -1,6 +1,8 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 from bundles.fastsam3d.scripts.training.cubes import FEWEST_VOXELS
 from tools.train_default import Training, build_network, main
-from tools.training_cubes import TrainingCubes
+from tools.training_cubes import SHARES, TrainingCubes
 
 SIZE = 32
 
@@ -119,3 +121,19 @@ def test_weights_to_start_from_have_to_fit(tmp_path, monkeypatch, capsys):
         main()
     assert "weights of another architecture" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_stopped_training_goes_on_with_its_own_data_alone(tmp_path, monkeypatch):
+    training(tmp_path, steps=1).run()
+    real = SimpleNamespace(name=f"{next(iter(SHARES))}/some volume")
+    monkeypatch.setattr("tools.training_cubes.real_volumes", lambda folder: [real])
+    with pytest.raises(ValueError, match="0 real volumes, here are 1"):
+        Training(tmp_path, tmp_path, small_network(), steps=2, workers=0)
+
+
+def test_a_folder_that_is_not_there_is_not_replaced_by_made_up_volumes(tmp_path, monkeypatch, capsys):
+    missing = tmp_path / "data"
+    monkeypatch.setattr("sys.argv", ["train_default", "--run", str(tmp_path / "run"), "--data", str(missing)])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert f"--data {missing}: no such folder" in capsys.readouterr().err
