@@ -16,7 +16,14 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.fast_layers import Int8Linear, PackedLinear, PatchProduct, can_pack
+from bundles.fastsam3d.scripts.inference.fast_layers import (
+    Int8Linear,
+    OneDNNConvolution,
+    PackedLinear,
+    PatchProduct,
+    can_pack,
+    faster,
+)
 from bundles.fastsam3d.scripts.inference.fast_path import FastPath, choose_precision, prepare_for_inference
 from bundles.fastsam3d.scripts.inference.fast_refiner import FastRefiner
 from bundles.fastsam3d.scripts.inference.few_tokens import ImageToTokens, TokensToImage
@@ -82,6 +89,29 @@ def test_layers_are_replaced():
     quantised = prepare_for_inference(small_network(), "int8")
     assert any(isinstance(m, Int8Linear) for m in quantised.image_encoder.modules())
     assert not any(isinstance(m, Int8Linear) for m in quantised.mask_decoder.modules())
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+@pytest.mark.parametrize("innermost", [False, True])
+@pytest.mark.parametrize("form", [{}, {"stride": 2}, {"bias": False}, {"groups": 2}, {"dilation": 2, "padding": 2}])
+def test_convolutions_of_every_form_are_computed_by_onednn(form, innermost):
+    torch.manual_seed(0)
+    plain = nn.Conv3d(4, 6, 3, **{"padding": 1, **form})
+    x = torch.randn(2, 4, 7, 10, 9)
+    if innermost:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    with torch.inference_mode():
+        expected = plain(x)
+        fast = faster(nn.Sequential(plain))
+        assert isinstance(fast[0], OneDNNConvolution)
+        torch.testing.assert_close(fast(x), expected)
+
+
+@pytest.mark.parametrize(
+    "form", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}, {"dtype": torch.half}]
+)
+def test_other_convolutions_stay_torch_s_own(form):
+    assert isinstance(faster(nn.Sequential(nn.Conv3d(4, 6, 3, **form)))[0], nn.Conv3d)
 
 
 def refined_network() -> FastSAM3D:

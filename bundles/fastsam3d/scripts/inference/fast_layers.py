@@ -43,7 +43,7 @@ def faster(module: nn.Module, products: str = "packed") -> nn.Module:
         elif isinstance(child, nn.GroupNorm) and child.weight.device.type == "cpu" and child.weight.dtype.itemsize < 4:
             setattr(module, name, ExactGroupNorm(child))
         elif isinstance(child, nn.Conv3d):
-            child.to(memory_format=torch.channels_last_3d)
+            setattr(module, name, convolution(child, products))
         else:
             faster(child, products)
     return module
@@ -69,6 +69,17 @@ def linear_gelu(layer: nn.Linear, products: str) -> nn.Module:
     if products == "packed" and can_pack(layer.weight):
         return PackedLinear(layer, "gelu")
     return nn.Sequential(linear(layer, products), nn.GELU())
+
+
+def convolution(layer: nn.Conv3d, products: str) -> nn.Module:
+    """A convolution in the form that is fastest with the channels innermost; the compiler gets torch's own."""
+    layer.to(memory_format=torch.channels_last_3d)
+    simple = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    there = torch.backends.mkldnn.is_available() and layer.weight.device.type == "cpu"
+    # In half precision torch asks oneDNN by itself wherever it can.
+    if products != "plain" and simple and there and layer.weight.dtype == torch.float32:
+        return OneDNNConvolution(layer)
+    return layer
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -117,6 +128,23 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
         return torch.ops.quantized.linear_dynamic(x.float(), self.packed, self.short).to(x.dtype)
+
+
+class OneDNNConvolution(nn.Module):
+    """A convolution on a CPU that oneDNN computes whatever its size.
+
+    In float32 torch takes a form of its own where the product of batch, channels and the first two axes is at most
+    20,480, a rule made for images: in volumes of few channels that form is 3 to 15 times as slow.
+    """
+
+    def __init__(self, layer: nn.Conv3d) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.settings = layer.padding, layer.stride, layer.dilation, layer.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) -> (B, C', D', H', W')."""
+        return torch.mkldnn_convolution(x, self.weight, self.bias, *self.settings)
 
 
 class PatchProduct(nn.Module):

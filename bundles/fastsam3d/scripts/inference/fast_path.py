@@ -67,10 +67,10 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
         return network
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     half = torch.bfloat16 if precision in ("mixed", "int8") else getattr(torch, precision)
+    products = "int8" if precision == "int8" else "plain" if compiled else "packed"
     if not exact:
-        products = "int8" if precision == "int8" else "plain" if compiled else "packed"
-        fast.image_encoder = faster(fast.image_encoder.to(half), products)
-        fast.mask_decoder = fast.mask_decoder.to(half)
+        fast.image_encoder, fast.mask_decoder = fast.image_encoder.to(half), fast.mask_decoder.to(half)
+    fast.image_encoder = faster(fast.image_encoder, products)
     fast.mask_decoder = faster(fast.mask_decoder)
     if refined:
         fast.refiner = faster(FastRefiner(fast.refiner.to(torch.float32 if exact else half), half))
