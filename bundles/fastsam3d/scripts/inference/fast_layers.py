@@ -134,7 +134,7 @@ class OneDNNConvolution(nn.Module):
     """A convolution on a CPU that oneDNN computes whatever its size.
 
     In float32 torch takes a form of its own where the product of batch, channels and the first two axes is at most
-    20,480, a rule made for images: in volumes of few channels that form is 3 to 15 times as slow.
+    20,480, a rule made for images: in volumes of few channels that form is several times as slow.
     """
 
     def __init__(self, layer: nn.Conv3d) -> None:
