@@ -5,8 +5,8 @@
 
 ::
 
-    python -m tools.train_default --data ../shared/data --run runs/default --export runs/default/model.pt
-    python -m tools.train_default --data ../shared/data --run runs/mixed --start runs/default/model.pt --mixed \
+    python -m tools.train_default --data ../shared/data --run runs/small --export runs/small/model.pt
+    python -m tools.train_default --data ../shared/data --run runs/default --start runs/small/model.pt --mixed \
         --steps 1000 --rate 0.0003 --seed 1
     python -m tools.benchmark classical ../shared/data --methods fastsam3d
 
