@@ -288,6 +288,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.data is not None and not given.data.is_dir():
         parser.error(f"--data {given.data}: no such folder")
+    if given.painted and not (given.data and (given.data / "totalseg_example").is_dir()):
+        parser.error(f"--painted {given.painted}: expected --data with totalseg_example, whose organs are painted")
     if given.output.exists() and any(given.output.iterdir()):
         parser.error(f"--output {given.output}: not empty; give a new folder")
     for kind in ("images", "objects", "labels"):
@@ -301,7 +303,9 @@ def main(arguments: list[str] | None = None) -> int:
     }
     drawn = list(made_up(given.seed, given.volumes, given.each))
     if given.data:
-        drawn = [*pictures(given.data), *drawn, *painted(given.data, given.seed, given.painted)]
+        drawn = [*pictures(given.data), *drawn]
+    if given.painted:
+        drawn += painted(given.data, given.seed, given.painted)
     for picture in tqdm(drawn, desc="writing", unit="image"):
         objects, labels = write(picture, given.output)
         if labels is not None:

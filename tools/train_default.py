@@ -325,7 +325,7 @@ def main() -> None:
             arguments.minutes or 0,
             arguments.rate,
             MIXED if arguments.mixed else STAGES,
-            # Emulated, bfloat16 would be a hundred times as slow.
+            # Emulated, bfloat16 would be many times as slow.
             amp=computes_bfloat16(torch.device("cpu")) and not arguments.fp32,
             workers=arguments.workers,
         )

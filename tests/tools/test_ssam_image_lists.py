@@ -28,6 +28,15 @@ def test_made_up_images_follow_the_seed(tmp_path):
         main(["--output", str(tmp_path / "a")])
 
 
+@pytest.mark.parametrize("data", [False, True])
+def test_organs_to_paint_have_to_be_there(tmp_path, data, capsys):
+    given = ["--data", str(tmp_path)] if data else []
+    with pytest.raises(SystemExit):
+        main([*given, "--output", str(tmp_path / "out"), "--painted", "1"])
+    assert "totalseg_example" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_slices_are_seen_as_on_a_screen(tmp_path):
     image, mask = np.zeros((20, 30, 4), np.float32), np.zeros((20, 30, 4), np.uint8)
     # Right (large x) and front (large y) of a volume stored as RAS; stored the other way round it shows alike.

@@ -27,7 +27,7 @@ def about(quick: bool) -> str:
 def contestants(device: torch.device, quick: bool) -> list[Contestant]:
     """Rows encode_* and click_*: float32 without the fast path, the default precision, bfloat16 and, on a CPU, int8.
 
-    A processor that does not compute in bfloat16 emulates the last two, a hundred times as slowly: they are left out.
+    A processor that does not compute in bfloat16 emulates the last two, many times as slowly: they are left out.
     """
     size = 32 if quick else 128
     network = build_network().to(device).eval()

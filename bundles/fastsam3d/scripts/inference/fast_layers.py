@@ -75,20 +75,24 @@ def convolution(layer: nn.Conv3d, products: str) -> nn.Module:
     """A convolution in the form that is fastest with the channels innermost; the compiler gets torch's own."""
     layer.to(memory_format=torch.channels_last_3d)
     simple = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    there = torch.backends.mkldnn.is_available() and layer.weight.device.type == "cpu"
     # In half precision torch asks oneDNN by itself wherever it can.
-    if products != "plain" and simple and there and layer.weight.dtype == torch.float32:
+    if products != "plain" and simple and _onednn_has(layer.weight) and layer.weight.dtype == torch.float32:
         return OneDNNConvolution(layer)
     return layer
 
 
 def can_pack(weight: Tensor) -> bool:
     """Whether torch was built with oneDNN's packed products, and the processor has one for this weight's dtype."""
-    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    there = _onednn_has(weight) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     # In float32 torch's own products are MKL's, which are no slower.
-    wanted = there and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    wanted = there and weight.dtype == torch.bfloat16
     # Without AVX-512 oneDNN refuses bfloat16 weights, which plain products take anywhere.
     return wanted and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _onednn_has(weight: Tensor) -> bool:
+    """Whether torch was built with oneDNN, and the weight lies where that computes."""
+    return torch.backends.mkldnn.is_available() and weight.device.type == "cpu"
 
 
 class PackedLinear(nn.Module):
