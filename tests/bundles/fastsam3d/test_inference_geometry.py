@@ -193,10 +193,11 @@ def test_small_object_gets_a_finer_cube(threshold_network):
     assert fine["why"] == "the mask is small" and coarse["why"] == "first prompt"
     assert fine["spacing_mm"] <= coarse["spacing_mm"] / 2
     assert dice(mask, nodule.truth(grid)) >= 0.97
-    # Without detail in the image there is nothing to gain.
-    thick = grid_around(np.diag([2.2, 2.2, 2.2]), (24, 24, 24))
-    _, summary = segment(threshold_network, nodule.image(thick), thick, {"foreground": [nodule.click(thick)]})
-    assert len(summary["objects"][0]["cubes"]) == 1
+    # At most four voxels of the cube to one of the image.
+    for thickness, spacings in ((2.2, [0.75, 1.5]), (4.5, [1.5])):
+        thick = grid_around(np.diag([thickness] * 3), (24, 24, 24))
+        _, summary = segment(threshold_network, nodule.image(thick), thick, {"foreground": [nodule.click(thick)]})
+        assert [c["spacing_mm"] for c in summary["objects"][0]["cubes"]] == pytest.approx(spacings)
 
 
 def test_object_at_the_edge_of_the_volume(threshold_network):

@@ -42,9 +42,10 @@ def test_steps_are_powers_of_the_root_of_two():
 
 
 def test_finest_spacing_follows_the_image_but_not_above_the_default():
-    assert cubes.finest_spacing(grid_around(np.diag([3.5, 3.5, 3.5]), (9, 9, 9)), 1.5) == 1.5
-    # A cell of the logits is two voxels of the cube wide.
-    assert 0.15 <= cubes.finest_spacing(grid_around(np.diag([0.3, 0.3, 5]), (9, 9, 9)), 1.5) <= 0.15 * math.sqrt(2)
+    assert cubes.finest_spacing(grid_around(np.diag([7.0, 7.0, 7.0]), (9, 9, 9)), 1.5) == 1.5
+    # Four voxels of the cube to one of the image's, along its finest axis.
+    assert cubes.finest_spacing(grid_around(np.diag([3.0, 3.0, 3.0]), (9, 9, 9)), 1.5) == pytest.approx(0.75)
+    assert 0.075 <= cubes.finest_spacing(grid_around(np.diag([0.3, 0.3, 5]), (9, 9, 9)), 1.5) <= 0.075 * math.sqrt(2)
 
 
 def test_the_first_cube_is_no_wider_than_the_image_needs():
@@ -54,7 +55,7 @@ def test_the_first_cube_is_no_wider_than_the_image_needs():
         (np.diag([1, 1, 3]), (300, 90, 30), 1.5),
         (rotation(0, 0, 45), (36, 50, 36), 0.53),
         (rotation(0, 0, 45), (60, 60, 36), 0.75),
-        (np.diag([2, 2, 2]), (20, 20, 20), 1.06),
+        (np.diag([2, 2, 2]), (20, 20, 20), 0.53),
     ):
         grid = grid_around(np.array(affine, dtype=float), shape)
         assert cubes.first_spacing(grid, 128, 1.5) == pytest.approx(expected, abs=0.01)
@@ -239,7 +240,7 @@ def summary_of(result: MetaTensor) -> dict:
 
 
 def test_further_clicks_and_objects_use_the_embedding_again():
-    network, inferer = ThresholdNetwork(), ClickInferer(32, window=[-100, 100], progress=False)
+    network, inferer = ThresholdNetwork(), ClickInferer(32, spacing=1.0, window=[-100, 100], progress=False)
     image = PAIR.image(IMAGE)
     left, right = PAIR.click(IMAGE, 0), PAIR.click(IMAGE, 1)
     first = summary_of(inferer(scene(image, IMAGE, foreground=[left]), network))
@@ -248,7 +249,7 @@ def test_further_clicks_and_objects_use_the_embedding_again():
     second = summary_of(inferer(scene(image, IMAGE, foreground=[left], background=[[1, 1, 1]]), network))
     assert second["embeddings"] == {"computed": 0, "reused": before} and network.encoded == before
     # Both objects lie in the inner half of the first one's cube.
-    inferer = ClickInferer(32, window=[-100, 100], progress=False)
+    inferer = ClickInferer(32, spacing=1.0, window=[-100, 100], progress=False)
     network = ThresholdNetwork()
     near = summary_of(inferer(scene(image, IMAGE, objects={"a": [left], "b": [np.add(left, [1, 0, 0])]}), network))
     assert near["embeddings"]["computed"] == 1
@@ -257,7 +258,7 @@ def test_further_clicks_and_objects_use_the_embedding_again():
 
 
 def test_other_content_or_weights_are_encoded_anew():
-    network, inferer = ThresholdNetwork(), ClickInferer(32, window=[-100, 100], progress=False)
+    network, inferer = ThresholdNetwork(), ClickInferer(32, spacing=1.0, window=[-100, 100], progress=False)
     image = PAIR.image(IMAGE)
     click = PAIR.click(IMAGE)
     inferer(scene(image, IMAGE, foreground=[click]), network)

@@ -16,8 +16,9 @@ from ..common.geometry import Grid, cube_around
 
 # The object may reach this share of the half side of its cube: the rest is the context that the network needs.
 FILL = 0.8
-# Voxels of the cube along a cell of the default network's logits: at half the image's spacing a cell is its voxel.
-CELL = 2
+# Voxels of the finest cube along a voxel of the image. With 2 a cell of the default network's logits is the image's
+# voxel; finer ones show no more of it, yet a small object fills as much of its cube as the network is used to.
+FINEST = 4
 # Spacings are steps of sqrt(2) from the default one, so that similar masks lead to the same cube (and embedding).
 STEP = math.sqrt(2.0)
 
@@ -29,8 +30,8 @@ def step_up(spacing: float, default: float) -> float:
 
 
 def finest_spacing(image: Grid, default: float) -> float:
-    """The step below which the cells of the logits hold no more detail of the image, never above the default."""
-    return min(default, step_up(float(image.spacing.min()) / CELL, default))
+    """The finest step at which the image is looked at, ``FINEST`` voxels to one of its own, never above the default."""
+    return min(default, step_up(float(image.spacing.min()) / FINEST, default))
 
 
 def first_spacing(image: Grid, size: int, default: float) -> float:
