@@ -134,9 +134,10 @@ def test_means_classes_and_absent_classes(evaluate, case):
 
 
 def test_previews_of_best_and_worst(evaluate, case):
-    worse = PAIR.truth(GRIDS["LPS"]).astype(np.uint8)
+    whole = PAIR.truth(GRIDS["LPS"], 0).astype(np.uint8)
+    worse = whole.copy()
     worse[:, : worse.shape[1] // 2] = 0
-    items = [case(GRIDS["LPS"], {"1": "whole"}), case(GRIDS["LPS"], {"1": "half / left"}, "b", worse)]
+    items = [case(GRIDS["LPS"], {"1": "whole"}, labels=whole), case(GRIDS["LPS"], {"1": "half / left"}, "b", worse)]
     report, folder = evaluate(items, previews=1)
     assert report["per_class"]["half / left"]["dice@3"]["mean"] < report["per_class"]["whole"]["dice@3"]["mean"] - 0.1
     shown = sorted(path.name for path in (folder / "previews").iterdir())
