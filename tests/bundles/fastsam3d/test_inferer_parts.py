@@ -240,6 +240,7 @@ def summary_of(result: MetaTensor) -> dict:
 
 
 def test_further_clicks_and_objects_use_the_embedding_again():
+    # At this spacing the objects are not small: no finer cube follows.
     network, inferer = ThresholdNetwork(), ClickInferer(32, spacing=1.0, window=[-100, 100], progress=False)
     image = PAIR.image(IMAGE)
     left, right = PAIR.click(IMAGE, 0), PAIR.click(IMAGE, 1)
