@@ -19,6 +19,7 @@ import argparse
 import csv
 import json
 import logging
+import math
 import multiprocessing
 import sys
 import time
@@ -68,6 +69,21 @@ def read_items(path: Path) -> list[dict[str, Any]]:
     return [item for section in sections for item in labelled_items(section, path) if "label" in item]
 
 
+def read_rates(texts: Sequence[str]) -> dict[str, float]:
+    """The learning rate of each method; ``METHOD=RATE`` replaces one of METHODS. Raises SystemExit for other texts."""
+    rates = {method: rate for method, (_, rate) in METHODS.items()}
+    for text in texts:
+        method, _, rate = text.partition("=")
+        try:
+            sound = method in METHODS and 0 < float(rate) < math.inf
+        except ValueError:
+            sound = False
+        if not sound:
+            raise SystemExit(f"--rate {text}: expected METHOD=RATE, a positive number for one of {', '.join(METHODS)}")
+        rates[method] = float(rate)
+    return rates
+
+
 def run_config(configs: Sequence[str], overrides: Mapping[str, Any]) -> Iterator[ConfigWorkflow]:
     """Yields the bundle's workflow before it runs, and again when it has run."""
     workflow = ConfigWorkflow(
@@ -93,7 +109,7 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
     if settings["images"] is not None:
         drawn = np.random.default_rng((seed, 1)).permutation(len(training))[: settings["images"]]
         training = [training[i] for i in sorted(drawn)]
-    overlay, rate = METHODS[method]
+    overlay, _ = METHODS[method]
     epochs = max(1, round(settings["steps"] * settings["batch_size"] / len(training)))
     shared = {"image_size": settings["image_size"], "device": "cpu", "progress": False}
     overrides = {
@@ -103,7 +119,7 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
         "label_names": label_list(items),
         "base_path": str(settings["base"]),
         "output_dir": str(folder),
-        "learning_rate": rate,
+        "learning_rate": settings["rates"][method],
         "batch_size": settings["batch_size"],
         "max_epochs": epochs,
         "seed": seed,
@@ -233,8 +249,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise SystemExit(f"--images {given.images}: {name} has {left} beside those held out; expected 1 to {left}")
     if not given.base.is_file():
         raise SystemExit(f"--base {given.base}: no such file")
-    settings = {k: getattr(given, k) for k in SETTINGS}
-    about = {**settings, "base": str(given.base.resolve()), "rates": {m: METHODS[m][1] for m in METHODS}}
+    settings = {**{k: getattr(given, k) for k in SETTINGS}, "rates": read_rates(given.rate)}
+    about = {**settings, "base": str(given.base.resolve())}
     given.run.mkdir(parents=True, exist_ok=True)
     record = given.run / "settings.json"
     if record.exists() and json.loads(record.read_text()) != about:
@@ -276,6 +292,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", type=int, help="how many of the others to train on, drawn by the seed (all)")
     parser.add_argument("--focal-weight", type=float, default=1.0, help="of the focal loss beside Dice (1)")
+    parser.add_argument(
+        "--rate", nargs="+", default=[], metavar="METHOD=RATE", help="learning rates other than the methods' own"
+    )
     parser.add_argument("--flip", type=float, default=0.0, help="chance to mirror an image in training (0)")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     return parser

@@ -86,6 +86,25 @@ def test_two_methods_are_measured_and_not_again(tmp_path, data, base, capfd):
         main([*command, "--flip", "0.5"])
 
 
+def test_a_method_learns_at_the_rate_that_was_given(tmp_path, data, base):
+    command = ["--run", str(tmp_path / "run"), "--data", f"spots={data}", "--base", str(base), "--no-progress"]
+    command += ["--methods", "norms_only", "full", "--rate", "norms_only=1e-12", "--seeds", "0", "--steps", "1"]
+    assert main([*command, "--batch-size", "2", "--image-size", "32"]) == 0
+    name, start = "image_encoder.neck.1.weight", torch.load(base, weights_only=True)
+    moved = {}
+    for method in ("norms_only", "full"):
+        trained = torch.load(tmp_path / "run" / "spots" / f"{method}_0" / "model.pt", weights_only=True)
+        moved[method] = float((trained[name] - start[name]).abs().max())
+    assert moved["norms_only"] < 1e-9 and moved["full"] > 1e-5
+
+
+@pytest.mark.parametrize("text", ["lora", "lora=fast", "lora=0", "lora=-1", "lora=inf", "lora=nan", "other=0.1"])
+def test_a_rate_that_is_none(tmp_path, data, base, text):
+    with pytest.raises(SystemExit, match=f"--rate {text}: expected METHOD=RATE"):
+        main(["--run", str(tmp_path / "run"), "--data", f"a={data}", "--base", str(base), "--rate", text])
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("images", ["0", "5"])
 def test_more_images_than_there_are(tmp_path, data, base, images):
     command = ["--run", str(tmp_path / "run"), "--data", f"spots={data}", "--base", str(base), "--images", images]

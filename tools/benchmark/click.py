@@ -154,7 +154,7 @@ class Table:
     def label_map(self, masks: list[Tensor]) -> Tensor:
         """Logits (1, 4d, 4h, 4w) of N objects on the cube's voxels."""
         inside = torch.ones(self.low.shape, dtype=torch.bool, device=self.features.device)
-        views = [View(self.cube, self.low, logits, inside, 0.0, "") for logits in masks]
+        views = [View(self.cube, self.low, logits, inside, 0.0) for logits in masks]
         targets = [Target(ObjectPrompt("object"), np.zeros(3), 1.5, [view]) for view in views]
         return label_map(targets, self.cube, self.features.device)
 

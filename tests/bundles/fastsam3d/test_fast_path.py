@@ -67,6 +67,7 @@ def test_prepared_network_equals_the_plain_one(precision, stem):
     network = small_network(stem)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     fast = prepare_for_inference(network, precision)
+    assert any(isinstance(m, TokensToImage) for m in fast.modules())
     volume = torch.randn(1, 1, 32, 32, 32)
     points, labels, masks = prompts()
     with torch.inference_mode():

@@ -108,8 +108,8 @@ def test_summary(run_bundle, pair, tmp_path):
     np.testing.assert_allclose(described["prompts"]["points"], clicks)
     assert described["prompts"]["point_labels"] == [1, 0]
     assert described["prompts"]["box"] is None
-    # The finest cube comes first.
-    assert [c["spacing_mm"] for c in described["cubes"]] == pytest.approx([0.75, 1.5])
+    # In the order in which they were looked at.
+    assert [c["spacing_mm"] for c in described["cubes"]] == pytest.approx([1.5, 0.75])
     assert 0 <= described["predicted_iou"] <= 1
     assert summary["seconds"].keys() == {"encode", "decode"} and min(summary["seconds"].values()) > 0
     assert summary["notes"] == [] and described["notes"] == []

@@ -189,12 +189,12 @@ def test_small_object_gets_a_finer_cube(threshold_network):
     grid = grid_around(np.diag([0.5, 0.5, 0.7]), (90, 90, 60))
     click = {"foreground": [nodule.click(grid)]}
     mask, summary = segment(threshold_network, nodule.image(grid), grid, click)
-    fine, coarse = summary["objects"][0]["cubes"]
+    coarse, fine = summary["objects"][0]["cubes"]
     assert fine["why"] == "the mask is small" and coarse["why"] == "first prompt"
     assert fine["spacing_mm"] <= coarse["spacing_mm"] / 2
     assert dice(mask, nodule.truth(grid)) >= 0.97
     # At most four voxels of the cube to one of the image.
-    for thickness, spacings in ((2.2, [0.75, 1.5]), (4.5, [1.5])):
+    for thickness, spacings in ((2.2, [1.5, 0.75]), (4.5, [1.5])):
         thick = grid_around(np.diag([thickness] * 3), (24, 24, 24))
         _, summary = segment(threshold_network, nodule.image(thick), thick, {"foreground": [nodule.click(thick)]})
         assert [c["spacing_mm"] for c in summary["objects"][0]["cubes"]] == pytest.approx(spacings)

@@ -276,11 +276,112 @@ def test_other_content_or_weights_are_encoded_anew():
     assert network.encoded == 3
 
 
+# ---- a small object
+
+
+class Spoken(ThresholdNetwork):
+    """Finds what is bright; from the second click on it answers for the cubes as it is told to."""
+
+    def __init__(self, **further):
+        super().__init__()
+        self.further = further
+        self.asked = []
+
+    def decode(self, embedding, points, labels, boxes=None, masks=None, multimask=False, rounds=1):
+        logits, score = super().decode(embedding, points, labels, boxes, masks, multimask, rounds)
+        # A thing fills more of a finer cube.
+        cube = "fine" if (logits > 0).float().mean() > 0.02 else "wide"
+        self.asked.append((cube, points.shape[1], masks is not None))
+        if points.shape[1] > 1 and cube in self.further:
+            logits = torch.full_like(logits, self.further[cube])
+        return logits, score
+
+
+FINE = grid_around(np.diag([0.5, 0.5, 0.7]), (90, 90, 60))
+NODULE = Phantom(((12, -30, 45), (4.5, 5.0, 4.5)), ramp=3)
+
+
+def clicked(network, inferer, count: int) -> tuple[np.ndarray, dict]:
+    """One click on the nodule, then some on the background beside it."""
+    beside = FINE.to_voxels(np.array([12, -30, 45]) + [5.6, 0, 0])
+    prompts = {"foreground": [NODULE.click(FINE)], "background": [beside] * (count - 1)}
+    result = inferer(scene(NODULE.image(FINE), FINE, **prompts), network)
+    return result[0, 0].numpy(), summary_of(result)
+
+
+def test_a_small_object_s_further_clicks_are_asked_in_the_finer_cube_alone():
+    network = Spoken(wide=-3.0)
+    inferer = ClickInferer(32, window=[-100, 100], progress=False, rounds=3)
+    for count in (1, 2, 3):
+        network.asked.clear()
+        mask, summary = clicked(network, inferer, count)
+        assert [c["why"] for c in summary["objects"][0]["cubes"]] == ["first prompt", "the mask is small"]
+        # The finer cube starts from the wide one's mask, and a further click from the finer one's.
+        expected = [("wide", 1, False), ("fine", 1, True)] if count == 1 else [("fine", count, True)]
+        assert network.asked == expected and summary["decoder_calls"] == (6 if count == 1 else 1)
+        assert summary["embeddings"]["computed"] == (2 if count == 1 else 0)
+        assert dice(mask, NODULE.truth(FINE)) >= 0.95
+    # Asked at once it is the same.
+    network.asked.clear()
+    again, _ = clicked(network, ClickInferer(32, window=[-100, 100], progress=False, rounds=3), 3)
+    assert network.asked == [("wide", 1, False), *(("fine", n, True) for n in (1, 2, 3))]
+    assert (again == mask).all()
+
+
+def test_without_a_cache_no_cube_is_encoded_twice():
+    network, inferer = ThresholdNetwork(), ClickInferer(32, window=[-100, 100], progress=False, cache_bytes=0)
+    clicked(network, inferer, 3)
+    assert network.encoded == 2
+    # One that is not small.
+    inferer = ClickInferer(32, spacing=0.75, window=[-100, 100], progress=False, cache_bytes=0)
+    clicked(network, inferer, 3)
+    assert network.encoded == 3
+
+
+def test_corrections_that_reach_the_finer_cube_s_border_are_followed_in_a_wider_one():
+    network = Spoken(fine=3.0)
+    inferer = ClickInferer(32, window=[-100, 100], progress=False, one_way=False)
+    _, summary = clicked(network, inferer, 2)
+    first, fine, *wider = summary["objects"][0]["cubes"]
+    assert fine["why"] == "the mask is small" and wider
+    assert all("border" in c["why"] and c["spacing_mm"] > fine["spacing_mm"] for c in wider)
+
+
+def test_a_click_outside_the_finer_cube_asks_for_one_that_shows_it():
+    inferer = ClickInferer(32, window=[-100, 100], progress=False)
+    network = ThresholdNetwork()
+    _, summary = clicked(network, inferer, 1)
+    narrow = summary["objects"][0]["cubes"][-1]["spacing_mm"]
+    click = NODULE.click(FINE)
+    far = FINE.to_voxels(np.array([12, -30, 45]) + [0, 0, 14])
+    summary = summary_of(inferer(scene(NODULE.image(FINE), FINE, foreground=[click, far]), network))
+    assert summary["objects"][0]["cubes"][-1]["spacing_mm"] > narrow and summary["objects"][0]["notes"] == []
+
+
+def test_an_object_that_corrections_make_small_gets_its_finer_cube_then():
+    """The wide cube's first mask is no small one: the second click is asked there as well."""
+
+    class Wide(ThresholdNetwork):
+        def decode(self, embedding, points, *args, **kwargs):
+            logits, score = super().decode(embedding, points, *args, **kwargs)
+            if points.shape[1] == 1:
+                logits = logits.clone()
+                logits[:, :, 4:-4, 4:-4, 4:-4] = 1.0
+            return logits, score
+
+    inferer = ClickInferer(32, window=[-100, 100], progress=False, one_way=False)
+    _, summary = clicked(Wide(), inferer, 1)
+    assert [c["why"] for c in summary["objects"][0]["cubes"]] == ["first prompt"]
+    mask, summary = clicked(Wide(), inferer, 2)
+    assert [c["why"] for c in summary["objects"][0]["cubes"]] == ["first prompt", "the mask is small"]
+    assert dice(mask, NODULE.truth(FINE)) >= 0.95
+
+
 # ---- label maps
 
 
 def view(grid: Grid, logits: torch.Tensor) -> View:
-    return View(grid, grid, logits[None], torch.ones(grid.shape, dtype=torch.bool), 1.0, "test")
+    return View(grid, grid, logits[None], torch.ones(grid.shape, dtype=torch.bool), 1.0)
 
 
 def target(*views: View) -> Target:
@@ -455,8 +556,8 @@ def test_inferer_leaves_its_input_alone():
 def test_a_background_click_may_come_first(normalisation):
     network = ThresholdNetwork()
     inferer = ClickInferer(32, window=[-100, 100], progress=False, normalisation=normalisation)
-    left, right = PAIR.click(IMAGE, 0), PAIR.click(IMAGE, 1)
-    inputs = scene(PAIR.image(IMAGE) + 100, IMAGE, points=[right, left], point_labels=[0, 1])
+    on, beside = PAIR.click(IMAGE, 0), IMAGE.to_voxels(np.array([4, -30, 45]) - [8, 0, 0])
+    inputs = scene(PAIR.image(IMAGE) + 100, IMAGE, points=[beside, on], point_labels=[0, 1])
     inferer(inputs, network)
     assert network.calls[0]["labels"].tolist() == [[1]], "the first click that the network sees is a foreground one"
-    assert network.calls[1]["labels"].tolist() == [[1, 0]]
+    assert network.calls[-1]["labels"].tolist() == [[1, 0]]

@@ -85,10 +85,12 @@ class CubeMemory:
 
     def recall(self, key: tuple) -> tuple[Tensor, float] | None:
         """Logits and predicted IoU of a step, None where it is not known."""
+        if key in self._steps:
+            self._steps.move_to_end(key)
         return self._steps.get(key)
 
     def keep(self, key: tuple, answer: tuple[Tensor, float]) -> None:
-        """Remember a step, and forget the oldest one where there are too many."""
+        """Remember a step, and forget the one that was not asked for longest where there are too many."""
         before = self._steps.pop(key, None)
         self._steps[key] = answer
         self.nbytes += tensor_bytes(answer) - tensor_bytes(before)

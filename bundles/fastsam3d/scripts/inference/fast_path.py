@@ -51,8 +51,7 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     nothing of later changes to the weights, see :class:`FastPath`.
 
     Args:
-        network: as :class:`..networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is, as is
-            one that could not gain.
+        network: as :class:`..networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is.
         precision: one of PRECISIONS. float32 changes nothing but the order of sums; mixed computes the inner part of
             the refiner alone in bfloat16; int8 quantises the linear layers of the image encoder and computes the rest
             in bfloat16.
@@ -63,8 +62,6 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     if not hasattr(network, "image_encoder") or not hasattr(network, "mask_decoder"):
         return network
     refined = getattr(network, "refiner", None) is not None
-    if exact and not refined and not compiled:
-        return network
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     half = torch.bfloat16 if precision in ("mixed", "int8") else getattr(torch, precision)
     products = "int8" if precision == "int8" else "plain" if compiled else "packed"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,13 +30,15 @@ from .scene import Scene, unpack
 from .summary import summarise
 from .targets import Target, View, cube_prompt, place, share_cubes
 
+SMALL = "the mask is small"
+
 
 class ClickInferer(Inferer):
     """Segments every object that the prompts in ``image.meta`` name.
 
-    The network sees a cube around the first prompt. Where the mask turns out much smaller than the cube a finer one
-    follows; where it reaches the cube's border, coarser ones cover the rest. Embeddings of the last cubes are kept, and
-    what the decoder said of them: a further click costs its own step alone. Safe among threads.
+    The network sees a cube around the first prompt. Where the mask turns out much smaller than the cube, further clicks
+    are followed in a finer one; where it reaches the cube's border, coarser ones cover the rest. Embeddings of the last
+    cubes are kept, and what the decoder said of them: a further click costs its own step alone. Safe among threads.
 
     Args:
         cube_size: voxels a side of the cube.
@@ -103,7 +105,7 @@ class ClickInferer(Inferer):
         targets = [place(scene, p, self.cube_size, self.spacing, takes_boxes) for p in scene.prompts]
         with tqdm(total=len(targets), desc="segmenting", unit="object", disable=not self.progress) as bar:
             for group in share_cubes(targets, self.cube_size):
-                look(cube_around(group[0].center_mm, group[0].spacing, self.cube_size), group, "first prompt")
+                self._follow(scene.grid, group, look)
                 for target in group:
                     self._refine(scene.grid, target, look)
                     bar.update()
@@ -116,23 +118,63 @@ class ClickInferer(Inferer):
         result.meta["summary"] = [json.dumps(summary)] if inputs.is_batch else json.dumps(summary)
         return result
 
+    def _follow(self, image: Grid, group: list[Target], look: _Look) -> None:
+        """The first prompts in the group's cube, and all further clicks in the cube that the mask then asks for.
+
+        A small object is followed in a finer cube alone: a further click costs one step there, and none of it is lost
+        when the wide cube says something else.
+        """
+        wide = look.at(cube_around(group[0].center_mm, group[0].spacing, self.cube_size))
+        look.ask(wide, group, "first prompt", further=False)
+        others = []
+        for target in group:
+            finer = self._finer(image, target)
+            if finer is not None:
+                look.ask(look.at(finer), [target], SMALL)
+                # The finer cube holds all of the mask, and the wide one knows the first click alone.
+                del target.views[0]
+            elif target.known < len(target.prompt.points):
+                target.views.clear()
+                target.looks.clear()
+                others.append(target)
+        if others:
+            look.ask(wide, others, "first prompt")
+
     def _refine(self, image: Grid, target: Target, look: _Look) -> None:
-        """Coarser cubes until the mask ends inside, or one finer cube for a small object."""
-        first = target.views[0]
+        """Coarser cubes until the mask ends inside, or one finer cube for an object that corrections made small."""
         while cubes.touches_border(target.views[-1].mask, target.views[-1].inside):
             cube = cubes.coarser(target.views[-1].cube, image)
             if cube is None:
                 return
-            look(cube, [target], "the mask reached the border of the cube")
-        if len(target.views) > 1 or not bool(first.mask.any()):
+            look.ask(look.at(cube), [target], "the mask reached the border of the cube")
+        if len(target.views) > 1:
             return
-        center = first.cube.to_mm((np.array(first.cube.shape) - 1) / 2)
-        spacing = cubes.spacing_for(cubes.extent_mm(first.mask, first.grid), center, self.cube_size, self.spacing)
+        finer = self._finer(image, target)
+        if finer is not None:
+            look.ask(look.at(finer), [target], SMALL)
+            target.views.reverse()
+
+    def _finer(self, image: Grid, target: Target) -> Grid | None:
+        """A cube at least twice as fine that shows the mask and all clicks on the object, None where there is none."""
+        (view,) = target.views
+        if not bool(view.mask.any()) or cubes.touches_border(view.mask, view.inside):
+            return None
+        center = view.cube.to_mm((np.array(view.cube.shape) - 1) / 2)
+        clicks = image.to_mm(np.array(target.prompt.foreground).reshape(-1, 3))
+        shown = np.concatenate([cubes.extent_mm(view.mask, view.grid), clicks])
+        spacing = cubes.spacing_for(shown, center, self.cube_size, self.spacing)
         spacing = max(spacing, cubes.finest_spacing(image, self.spacing))
         # Less than twice as fine shows too little more to be worth another encoding.
-        if spacing <= first.cube.spacing[0] / 2 * (1 + 1e-6):
-            look(cube_around(center, spacing, self.cube_size), [target], "the mask is small")
-            target.views.reverse()
+        worth = spacing <= view.cube.spacing[0] / 2 * (1 + 1e-6)
+        return cube_around(center, spacing, self.cube_size) if worth else None
+
+
+class _Seen(NamedTuple):
+    """A cube, the cells of its logits, and what the network said of it so far."""
+
+    cube: Grid
+    low: Grid
+    memory: CubeMemory
 
 
 class _Look:
@@ -147,25 +189,41 @@ class _Look:
         self.seconds = {"encode": 0.0, "decode": 0.0}
         self.encoded = self.reused = self.decoded = 0
 
-    def __call__(self, cube: Grid, targets: list[Target], why: str) -> None:
-        """Decode the targets in ``cube``; each gets a view more."""
+    def at(self, cube: Grid) -> _Seen:
+        """Encode ``cube``, or recall what is known of it."""
         start = self._now()
         # The cube is known by where it lies in which voxels: to look it up it need not be resampled.
         key = (self.scene.content, self.scene.grid.affine.tobytes(), cube.affine.tobytes(), cube.shape, self.bounds)
         memory, known = self.config.cache.get(key, self.weights, lambda: self._encode(cube))
         self.encoded, self.reused = self.encoded + (not known), self.reused + known
-        encoded = self._now()
-        low = _low_grid(cube, memory.inside.shape)
+        self.seconds["encode"] += self._now() - start
+        return _Seen(cube, _low_grid(cube, memory.inside.shape), memory)
+
+    def ask(self, seen: _Seen, targets: list[Target], why: str, further: bool = True) -> None:
+        """Decode the targets in a cube; each gets a view more.
+
+        Args:
+            seen: the cube.
+            targets: in it.
+            why: it was looked at.
+            further: show all clicks, and not only those of the first step.
+        """
+        start = self._now()
         takes_boxes = self.network.prompt_encoder.takes_boxes
-        prompts = [cube_prompt(self.scene, t, cube, low, takes_boxes) for t in targets]
+        clicks = [len(t.prompt.points) if further else t.known for t in targets]
+        prompts = [
+            cube_prompt(self.scene, t, seen.cube, seen.low, takes_boxes, n)
+            for t, n in zip(targets, clicks, strict=True)
+        ]
+        memory = seen.memory
         with memory.lock:
             before = memory.decoded
             results = decode_clicks(self.network, memory, prompts, self.config.rounds, self.config.one_way)
             self.decoded += memory.decoded - before
-        self.seconds["encode"] += encoded - start
-        self.seconds["decode"] += self._now() - encoded
-        for target, (logits, score) in zip(targets, results, strict=True):
-            target.views.append(View(cube, low, logits, memory.inside, score, why))
+        self.seconds["decode"] += self._now() - start
+        for target, (logits, score), count in zip(targets, results, clicks, strict=True):
+            target.views.append(View(seen.cube, seen.low, logits, memory.inside, score, count))
+            target.looks.append((seen.cube, why))
 
     def _encode(self, cube: Grid) -> CubeMemory:
         """Resample the volume to the cube and encode it."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..common.geometry import Grid
 from .scene import Scene
-from .targets import Target, View
+from .targets import Target
 
 
 def summarise(scene: Scene, targets: list[Target], voxels: list[int]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: 
     notes = target.notes + [
         f"the click at {list(point)} lies in none of the cubes and had no effect"
         for point in target.prompt.points
-        if not any(_shows(view, scene.grid.to_mm(np.array(point))) for view in target.views)
+        if not any(_shows(cube, scene.grid.to_mm(np.array(point))) for cube, _ in target.looks)
     ]
     if not voxels:
         found = any(bool(v.mask.any()) for v in target.views)
@@ -46,20 +47,20 @@ def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: 
             "scribble": prompt.scribble,
             "previous_mask": prompt.previous_mask,
         },
-        "cubes": [_describe_cube(v) for v in target.views],
+        "cubes": [_describe_cube(cube, why) for cube, why in target.looks],
         "notes": notes,
     }
 
 
-def _shows(view: View, place_mm: np.ndarray) -> bool:
-    voxel = view.cube.to_voxels(place_mm)
-    return bool(((voxel > -0.5) & (voxel < np.array(view.cube.shape) - 0.5)).all())
+def _shows(cube: Grid, place_mm: np.ndarray) -> bool:
+    voxel = cube.to_voxels(place_mm)
+    return bool(((voxel > -0.5) & (voxel < np.array(cube.shape) - 0.5)).all())
 
 
-def _describe_cube(view: View) -> dict[str, Any]:
-    center = view.cube.to_mm((np.array(view.cube.shape) - 1) / 2)
+def _describe_cube(cube: Grid, why: str) -> dict[str, Any]:
+    center = cube.to_mm((np.array(cube.shape) - 1) / 2)
     return {
-        "spacing_mm": round(float(view.cube.spacing[0]), 4),
+        "spacing_mm": round(float(cube.spacing[0]), 4),
         "center_mm": [round(float(x), 2) for x in center],
-        "why": view.why,
+        "why": why,
     }

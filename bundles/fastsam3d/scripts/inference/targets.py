@@ -33,7 +33,7 @@ class View:
         logits: (1, *grid.shape).
         inside: (*grid.shape) bool, where the image is.
         score: predicted IoU.
-        why: the reason for which this cube was looked at.
+        clicks: how many of the object's clicks the logits know of, the first ones.
     """
 
     cube: Grid
@@ -41,7 +41,7 @@ class View:
     logits: Tensor
     inside: Tensor
     score: float
-    why: str
+    clicks: int = 0
 
     @property
     def mask(self) -> Tensor:
@@ -51,13 +51,29 @@ class View:
 
 @dataclass
 class Target:
-    """An object, its first cube, and the views of it so far, the finest first and the coarsest last."""
+    """An object, its first cube, and what was seen of it so far.
+
+    Attributes:
+        prompt: of the object.
+        center_mm, spacing: of the first cube.
+        views: that make up the mask, the finest first and the coarsest last.
+        looks: every cube that was looked at, in that order, and why.
+        notes: for whoever asked.
+    """
 
     prompt: ObjectPrompt
     center_mm: np.ndarray
     spacing: float
     views: list[View] = field(default_factory=list)
+    looks: list[tuple[Grid, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def known(self) -> int:
+        """How many clicks the last mask sums up, or, where there is none, the first step shows."""
+        if self.views:
+            return self.views[-1].clicks
+        return len(self.prompt.points) if self.prompt.previous_mask or self.prompt.scribble else 1
 
 
 def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, takes_boxes: bool) -> Target:
@@ -118,30 +134,40 @@ def share_cubes(targets: list[Target], cube_size: int) -> list[list[Target]]:
     return groups
 
 
-def cube_prompt(scene: Scene, target: Target, cube: Grid, low: Grid, takes_boxes: bool) -> CubePrompt:
-    """The target's prompts in a cube whose logits lie on ``low``; points outside it are left to other cubes."""
+def cube_prompt(
+    scene: Scene, target: Target, cube: Grid, low: Grid, takes_boxes: bool, clicks: int | None = None
+) -> CubePrompt:
+    """The target's prompts in a cube whose logits lie on ``low``.
+
+    A mask sums up the clicks before it, which are shown at once; the others are replayed as they came. Those outside
+    the cube are left to other cubes.
+
+    Args:
+        scene: the volume.
+        target: the object, with the views of it so far.
+        cube: what the encoder was given.
+        low: the cells of its logits.
+        takes_boxes: whether the network's weights know boxes.
+        clicks: how many to show, the first ones; all by default.
+    """
     prompt = target.prompt
     points = cube.to_voxels(scene.grid.to_mm(np.array(prompt.points).reshape(-1, 3)))
     labels = np.array(prompt.labels, dtype=np.int64)
-    within = ((points > -0.5) & (points < np.array(cube.shape) - 0.5)).all(axis=1)
-    points, labels = points[within], labels[within]
-    if (labels == 1).any():
-        # The network was never shown a background click first.
-        order = np.argsort(np.arange(len(labels)) != np.argmax(labels == 1), kind="stable")
-        points, labels = points[order], labels[order]
+    # The network was never shown a background click first.
+    order = np.argsort(np.arange(len(labels)) != np.argmax(labels == 1), kind="stable") if len(labels) else []
+    within = [i for i in order[:clicks] if (points[i] > -0.5).all() and (points[i] < np.array(cube.shape) - 0.5).all()]
+    at_once = len(set(within) & set(order[: target.known]))
     box = None
     if prompt.box and takes_boxes:
         corners = cube.to_voxels(cubes.box_corners_mm(prompt.box, scene.grid))
         box = np.clip([corners.min(axis=0), corners.max(axis=0)], -0.5, np.array(cube.shape) - 0.5)
         box = torch.as_tensor(box, dtype=torch.float32, device=scene.image.device)
-    mask = _last_logits(scene, target, low)
     return CubePrompt(
-        torch.as_tensor(points, dtype=torch.float32, device=scene.image.device),
-        torch.as_tensor(labels, device=scene.image.device),
+        torch.as_tensor(points[within], dtype=torch.float32, device=scene.image.device),
+        torch.as_tensor(labels[within], device=scene.image.device),
         box,
-        mask,
-        # A mask sums up what all the clicks said; without one they are replayed as they came.
-        at_once=1 if mask is None else len(points),
+        _last_logits(scene, target, low),
+        max(1, at_once),
     )
 
 
