@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +32,55 @@ def about(quick: bool) -> str:
 
 
 def contestants(device: torch.device, quick: bool) -> list[Contestant]:
-    """The first click on a volume, each further one, and one that was answered before."""
+    """The first click on a volume, each further one, and one that was answered before; of an organ and of a lesion."""
     folder = tempfile.TemporaryDirectory()
-    image, click = write_ct(Path(folder.name) / "ct.nii.gz", _shape(quick))
-    forgetful, server = (Server(Path(folder.name), device, 32 if quick else 128) for _ in range(2))
-    clicks = [click]
-    server(image, foreground=clicks)
+    image, organ, lesion = write_ct(Path(folder.name) / "ct.nii.gz", _shape(quick))
+    size = 32 if quick else 128
+    forgetful = Server(Path(folder.name), device, size)
     places = np.random.default_rng(0)
 
-    def first() -> None:
+    def first(click: list[int]) -> dict[str, Any]:
         # The folder lives as long as this function does.
         forgetful.forget()
-        forgetful(f"{folder.name}/ct.nii.gz", foreground=[click])
+        return forgetful(f"{folder.name}/ct.nii.gz", foreground=[click])
 
-    def further() -> None:
-        clicks.append([int(x) for x in np.array(click) + places.integers(-5, 6, 3)])
-        check_remembered(server(image, foreground=clicks), quick)
-
-    def known() -> None:
-        check_remembered(server(image, foreground=clicks), quick)
-
-    rows = {"first_click": first, "further_click": further, "known_click": known}
-    notes = {"known_click": "all clicks were answered before"}
-    notes |= {name: f"aim on two cores: {seconds:g} s" for name, seconds in AIMS.items() if not quick}
+    rows, notes = {}, {}
+    # A large object and a small one, which gets a finer cube.
+    for kind, click, reach in (("", organ, 5), ("small_", lesion, 1)):
+        rows[f"{kind}first_click"] = partial(first, click)
+        known = Known(Server(Path(folder.name), device, size), image, click, reach, places, quick)
+        rows[f"{kind}further_click"] = known.further
+        rows[f"{kind}known_click"] = known.again
+        notes[f"{kind}known_click"] = "all clicks were answered before"
+        notes[f"{kind}first_click"] = f"cubes looked at: {known.cubes}"
+    for name, seconds in AIMS.items() if not quick else ():
+        notes[name] = ", ".join(filter(None, [notes.get(name), f"aim on two cores: {seconds:g} s"]))
     return [Contestant(name, run, note=notes.get(name, "")) for name, run in rows.items()]
+
+
+class Known:
+    """An object in a volume that its server has seen, and one click more on it at each turn.
+
+    Attributes:
+        cubes: in which the object was looked for at its first click.
+    """
+
+    def __init__(
+        self, server: Server, image: Path, click: list[int], reach: int, places: np.random.Generator, quick: bool
+    ) -> None:
+        self.server, self.image, self.places, self.reach, self.quick = server, image, places, reach, quick
+        self.clicks = [click]
+        self.cubes = len(server(image, foreground=self.clicks)["objects"][0]["cubes"])
+
+    def further(self) -> None:
+        """A click near the first one."""
+        place = np.array(self.clicks[0]) + self.places.integers(-self.reach, self.reach + 1, 3)
+        self.clicks.append([int(x) for x in place])
+        self.again()
+
+    def again(self) -> None:
+        """The same clicks once more."""
+        check_remembered(self.server(self.image, foreground=self.clicks), self.quick)
 
 
 def check_remembered(result: dict[str, Any], quick: bool) -> None:
@@ -110,16 +136,22 @@ class Server:
         return data["result"]
 
 
-def write_ct(path: Path, shape: tuple[int, int, int]) -> tuple[Path, list[int]]:
-    """A body with an organ in it and noise, in Hounsfield units, and a voxel of the organ."""
+def write_ct(path: Path, shape: tuple[int, int, int]) -> tuple[Path, list[int], list[int]]:
+    """A body with an organ, a lesion of 12 mm and noise, in Hounsfield units; a voxel of both."""
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
     body = np.broadcast_to((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, shape)
     organ = ((x - 0.2) / 0.25) ** 2 + (y / 0.25) ** 2 + (z / 0.5) ** 2 < 1
-    voxels = np.where(organ, 140, np.where(body, 40, -1000)).astype(np.int16)
+    places = [[round(0.6 * (shape[0] - 1)), shape[1] // 2, shape[2] // 2]]
+    places.append([round(0.3 * (shape[0] - 1)), *places[0][1:]])
+    i, j, k = (
+        (np.arange(n, dtype=np.float32) - place) * mm for n, place, mm in zip(shape, places[1], SPACING, strict=True)
+    )
+    lesion = i[:, None, None] ** 2 + j[:, None] ** 2 + k**2 < 6**2
+    voxels = np.where(organ | lesion, 140, np.where(body, 40, -1000)).astype(np.int16)
     voxels += np.random.default_rng(0).integers(-15, 16, shape, dtype=np.int16)
     # Stored as scanners' volumes are: the first two axes run to the left and to the back.
     nib.save(nib.Nifti1Image(voxels, np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1])), path)
-    return path, [round(0.6 * (shape[0] - 1)), shape[1] // 2, shape[2] // 2]
+    return path, *places
 
 
 def _shape(quick: bool) -> tuple[int, int, int]:
