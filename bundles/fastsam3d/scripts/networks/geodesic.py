@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Cost of a step of one cell, beside the change of the image in standard deviations.
+# Cost of a step of one cell, beside the change of the image in standard deviations, unless another one is asked for.
 STEP = 0.02
 FAR = 1e3
 
 
-def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6) -> Tensor:
+def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6, step: float = STEP) -> Tensor:
     """The cheapest path from the seeds to every cell: a step costs a little, and the change of intensity along it.
 
     Lines are swept whole, by cumulative minima in both directions of each axis in turn; ``rounds`` bounds the turns
@@ -25,6 +25,7 @@ def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6) -> Tensor:
         image: (N, 1, D, H, W), about one standard deviation a unit.
         seeds: (N, K, D, H, W) bool: K sets of seeds for each image.
         rounds: turns through all axes.
+        step: cost of a step of one cell where nothing changes.
 
     Returns:
         (N, K, D, H, W), ``FAR`` where there is no seed.
@@ -33,7 +34,7 @@ def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6) -> Tensor:
     costs = []
     for axis in (2, 3, 4):
         cost = torch.zeros_like(image)
-        cost.narrow(axis, 1, image.shape[axis] - 1).copy_(image.diff(dim=axis).abs() + STEP)
+        cost.narrow(axis, 1, image.shape[axis] - 1).copy_(image.diff(dim=axis).abs() + step)
         costs.append(cost)
     # A GPU and a graph to be exported want few steps over whole tensors; a CPU is faster row by row, in place.
     few_steps = image.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling()
@@ -51,19 +52,30 @@ def _sweep_whole(distance: Tensor, costs: Sequence[Tensor], rounds: int) -> Tens
 
 
 def _sweep_rows(distance: Tensor, costs: Sequence[Tensor], rounds: int) -> Tensor:
-    # With objects and sets of seeds innermost every row is one piece of memory, but for those along the last axis.
+    # With objects and sets of seeds innermost the rows of the first two axes are whole pieces of memory. Those of the
+    # last one are scattered in tiny pieces: it is cheaper to turn everything around for them, and back.
     distance = distance.permute(2, 3, 4, 0, 1).contiguous()
-    sweeps = []
-    for axis, cost in enumerate(costs):
-        cost = cost.permute(2, 3, 4, 0, 1).expand_as(distance).contiguous()
-        sweeps.append((distance.unbind(axis), cost.unbind(axis)))
+    turned = distance.permute(2, 0, 1, 3, 4).contiguous()
+    x, y, z = (cost.permute(2, 3, 4, 0, 1).expand_as(distance) for cost in costs)
+    rows = distance.unbind(0), x.contiguous().unbind(0)
+    columns = distance.unbind(1), y.contiguous().unbind(1)
+    slices = turned.unbind(0), z.permute(2, 0, 1, 3, 4).contiguous().unbind(0)
     for _ in range(rounds):
-        for rows, steps in sweeps:
-            for before, here, step in zip(rows[:-1], rows[1:], steps[1:], strict=True):
-                torch.minimum(here, before + step, out=here)
-            for here, after, step in zip(rows[-2::-1], rows[:0:-1], steps[:0:-1], strict=True):
-                torch.minimum(here, after + step, out=here)
+        _sweep(*rows)
+        _sweep(*columns)
+        turned.copy_(distance.permute(2, 0, 1, 3, 4))
+        _sweep(*slices)
+        distance.copy_(turned.permute(1, 2, 0, 3, 4))
     return distance.permute(3, 4, 0, 1, 2).contiguous()
+
+
+def _sweep(rows: Sequence[Tensor], costs: Sequence[Tensor]) -> None:
+    """Forth and back over rows, each of which may be reached from the one before at a cost."""
+    way = torch.empty_like(rows[0])
+    for before, here, cost in zip(rows[:-1], rows[1:], costs[1:], strict=True):
+        torch.minimum(here, torch.add(before, cost, out=way), out=here)
+    for here, after, cost in zip(rows[-2::-1], rows[:0:-1], costs[:0:-1], strict=True):
+        torch.minimum(here, torch.add(after, cost, out=way), out=here)
 
 
 def running_minimum(x: Tensor, axis: int, backward: bool = False) -> Tensor:
