@@ -21,6 +21,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImaged
 
 from .common.bounded_cache import BoundedCache, digest, tensor_bytes
+from .row_order import RowOrder
 
 logger = logging.getLogger(__name__)
 FORMATS = "a NIfTI, NRRD or MetaImage file, or the folder of one DICOM series"
@@ -53,6 +54,7 @@ class LoadVolumed(LoadImaged):
 
     def __init__(self, keys: str | list[str] = "image", cache_bytes: int = 0, **kwargs: Any) -> None:
         super().__init__(keys, image_only=True, ensure_channel_first=True, **kwargs)
+        self._loader.readers = [RowOrder(reader) for reader in self._loader.readers]
         self.cache = BoundedCache(cache_bytes, tensor_bytes)
 
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
