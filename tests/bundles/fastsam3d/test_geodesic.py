@@ -72,23 +72,6 @@ def test_nearness_is_one_at_a_seed_and_zero_without():
     assert near.min() >= 0 and near.max() <= 1
 
 
-@pytest.mark.parametrize("size", [16, 32, 48, 64, 128])
-def test_nearness_is_the_same_on_any_number_of_cells(size):
-    """Half way through an even cube it is what 32 cells make of it; of an edge no cell is lost up to 64 cells."""
-    seeds = torch.zeros(1, 1, size, size, size)
-    seeds[0, 0, : size // 16, size // 2, size // 2] = 10
-    near = nearness(torch.zeros(1, 1, size, size, size), seeds)
-    half = near[0, :, size // 2, size // 2, size // 2]
-    expected = [np.exp(-0.02 * 32 * 7 / 16 / scale) for scale in (0.5, 2.0)]
-    # Off by a cell's step at most.
-    np.testing.assert_allclose([half[0], half[2]], expected, atol=0.64 / min(size, 64) / 0.5)
-    wall = torch.zeros(1, 1, size, size, size)
-    wall[:, :, size // 2 :] = 3
-    near = nearness(wall, seeds)[0, 2, :, size // 2, size // 2]
-    coarse = size // 64 or 1
-    assert near[size // 2 - coarse - 1] > 0.7 and near[size // 2 + coarse] < 0.25
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 13])
 @pytest.mark.parametrize("axis", [1, 2])
 def test_running_minimum(size, axis):

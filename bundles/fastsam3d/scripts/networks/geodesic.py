@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Cost of a step of one cell, beside the change of the image in standard deviations, unless another one is asked for.
+# Cost of a step of one cell, beside the change of the image in standard deviations.
 STEP = 0.02
 FAR = 1e3
 
 
-def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6, step: float = STEP) -> Tensor:
+def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6) -> Tensor:
     """The cheapest path from the seeds to every cell: a step costs a little, and the change of intensity along it.
 
     Lines are swept whole, by cumulative minima in both directions of each axis in turn; ``rounds`` bounds the turns
@@ -25,7 +25,6 @@ def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6, step: float
         image: (N, 1, D, H, W), about one standard deviation a unit.
         seeds: (N, K, D, H, W) bool: K sets of seeds for each image.
         rounds: turns through all axes.
-        step: cost of a step of one cell where nothing changes.
 
     Returns:
         (N, K, D, H, W), ``FAR`` where there is no seed.
@@ -34,7 +33,7 @@ def geodesic_distance(image: Tensor, seeds: Tensor, rounds: int = 6, step: float
     costs = []
     for axis in (2, 3, 4):
         cost = torch.zeros_like(image)
-        cost.narrow(axis, 1, image.shape[axis] - 1).copy_(image.diff(dim=axis).abs() + step)
+        cost.narrow(axis, 1, image.shape[axis] - 1).copy_(image.diff(dim=axis).abs() + STEP)
         costs.append(cost)
     # A GPU and a graph to be exported want few steps over whole tensors; a CPU is faster row by row, in place.
     few_steps = image.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling()

@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .drawing import DRAWN_LOGIT
-from .geodesic import STEP, geodesic_distance
+from .geodesic import geodesic_distance
 
 # Distances, in standard deviations of the image, over which nearness falls to a third.
 SCALES = (0.5, 2.0)
-# Cells a side on which distances are measured at most, and what the way across all of them costs where nothing changes,
-# however many they are: the network knows nearness from 32 cells.
-FINEST = 64
-ACROSS = 32 * STEP
+# Cells a side on which distances are measured at most.
+FINEST = 32
 
 
 class Refiner(nn.Module):
@@ -99,6 +97,6 @@ def nearness(image: Tensor, seeds: Tensor) -> Tensor:
     factor = max(1, max(seeds.shape[2:]) // FINEST)
     pooled = F.avg_pool3d(image.float(), factor)
     both = torch.cat([F.max_pool3d(sign * seeds.float(), factor) > 0 for sign in (1, -1)], dim=1)
-    distance = geodesic_distance(pooled, both, step=ACROSS / max(pooled.shape[2:]))
+    distance = geodesic_distance(pooled, both)
     near = torch.cat([torch.exp(-distance / scale) for scale in SCALES], dim=1)
     return F.interpolate(near, size=seeds.shape[2:], mode="trilinear") if factor > 1 else near
