@@ -45,6 +45,11 @@ class Grid(NamedTuple):
         """(3,) mm between neighbouring voxels along each axis."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
+    @property
+    def center_mm(self) -> np.ndarray:
+        """(3,) mm: the middle."""
+        return self.to_mm((np.array(self.shape) - 1) / 2)
+
     def to_mm(self, voxels: np.ndarray) -> np.ndarray:
         """(..., 3) voxel indices -> (..., 3) mm."""
         return np.asarray(voxels, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
@@ -52,6 +57,11 @@ class Grid(NamedTuple):
     def to_voxels(self, mm: np.ndarray) -> np.ndarray:
         """(..., 3) mm -> (..., 3) voxel indices, not rounded."""
         return (np.asarray(mm, dtype=np.float64) - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T
+
+    def holds(self, mm: np.ndarray) -> np.ndarray:
+        """(..., 3) mm -> (...) bool: which places lie in a voxel of the grid."""
+        voxels = self.to_voxels(mm)
+        return ((voxels > -0.5) & (voxels < np.array(self.shape) - 0.5)).all(axis=-1)
 
     def corners_mm(self) -> np.ndarray:
         """(8, 3) mm: the outer corners of the corner voxels."""

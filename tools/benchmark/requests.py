@@ -39,10 +39,10 @@ def contestants(device: torch.device, quick: bool) -> list[Contestant]:
     forgetful = Server(Path(folder.name), device, size)
     places = np.random.default_rng(0)
 
-    def first(click: list[int]) -> dict[str, Any]:
+    def first(click: list[int]) -> None:
         # The folder lives as long as this function does.
         forgetful.forget()
-        return forgetful(f"{folder.name}/ct.nii.gz", foreground=[click])
+        forgetful(f"{folder.name}/ct.nii.gz", foreground=[click])
 
     rows, notes = {}, {}
     # A large object and a small one, which gets a finer cube.
@@ -137,7 +137,7 @@ class Server:
 
 
 def write_ct(path: Path, shape: tuple[int, int, int]) -> tuple[Path, list[int], list[int]]:
-    """A body with an organ, a lesion of 12 mm and noise, in Hounsfield units; a voxel of both."""
+    """A body with an organ, a lesion of 12 mm and noise, in Hounsfield units; a voxel of each."""
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
     body = np.broadcast_to((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, shape)
     organ = ((x - 0.2) / 0.25) ** 2 + (y / 0.25) ** 2 + (z / 0.5) ** 2 < 1

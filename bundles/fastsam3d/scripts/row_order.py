@@ -21,8 +21,7 @@ BYTES = 1 << 26
 class RowOrder(ImageReader):
     """A reader whose voxels have their last axis innermost, as MONAI will want them next.
 
-    Files have the first axis innermost. MONAI leaves it to numpy to turn a volume around, voxel by voxel: of a CT of
-    52 million voxels that takes as long as to unpack the file.
+    Files have the first axis innermost. MONAI leaves it to numpy to turn a volume around, which goes voxel by voxel.
 
     Args:
         reader: that reads the file.

@@ -76,6 +76,16 @@ def touches_border(mask: Tensor, inside: Tensor) -> bool:
     return any(bool(reached.select(axis, index).any()) for axis in range(3) for index in (0, -1))
 
 
+def finer(cube: Grid, shown_mm: np.ndarray, image: Grid, default: float) -> Grid | None:
+    """A cube of the same centre, at least twice as fine, that shows ``shown_mm`` (N, 3); None where there is none.
+
+    Less than twice as fine shows too little more to be worth another encoding.
+    """
+    size = cube.shape[0]
+    spacing = max(spacing_for(shown_mm, cube.center_mm, size, default), finest_spacing(image, default))
+    return cube_around(cube.center_mm, spacing, size) if spacing <= cube.spacing[0] / 2 * (1 + 1e-6) else None
+
+
 def coarser(cube: Grid, image: Grid) -> Grid | None:
     """The next cube, twice as wide or as wide as the image; None where the last one showed the whole image.
 
@@ -89,7 +99,6 @@ def coarser(cube: Grid, image: Grid) -> Grid | None:
         return None
     spacing = max(spacing, min(2 * spacing, float((high - low).max()) / size))
     half = spacing * size / 2
-    center = cube.to_mm((np.array(cube.shape) - 1) / 2)
     middle = (low + high) / 2
-    center = np.clip(center, np.minimum(low + half, middle), np.maximum(high - half, middle))
+    center = np.clip(cube.center_mm, np.minimum(low + half, middle), np.maximum(high - half, middle))
     return cube_around(center, spacing, size)

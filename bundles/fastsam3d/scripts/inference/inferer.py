@@ -159,14 +159,9 @@ class ClickInferer(Inferer):
         (view,) = target.views
         if not bool(view.mask.any()) or cubes.touches_border(view.mask, view.inside):
             return None
-        center = view.cube.to_mm((np.array(view.cube.shape) - 1) / 2)
         clicks = image.to_mm(np.array(target.prompt.foreground).reshape(-1, 3))
         shown = np.concatenate([cubes.extent_mm(view.mask, view.grid), clicks])
-        spacing = cubes.spacing_for(shown, center, self.cube_size, self.spacing)
-        spacing = max(spacing, cubes.finest_spacing(image, self.spacing))
-        # Less than twice as fine shows too little more to be worth another encoding.
-        worth = spacing <= view.cube.spacing[0] / 2 * (1 + 1e-6)
-        return cube_around(center, spacing, self.cube_size) if worth else None
+        return cubes.finer(view.cube, shown, image, self.spacing)
 
 
 class _Seen(NamedTuple):

@@ -28,7 +28,7 @@ def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: 
     notes = target.notes + [
         f"the click at {list(point)} lies in none of the cubes and had no effect"
         for point in target.prompt.points
-        if not any(_shows(cube, scene.grid.to_mm(np.array(point))) for cube, _ in target.looks)
+        if not any(cube.holds(scene.grid.to_mm(np.array(point))) for cube, _ in target.looks)
     ]
     if not voxels:
         found = any(bool(v.mask.any()) for v in target.views)
@@ -52,15 +52,9 @@ def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: 
     }
 
 
-def _shows(cube: Grid, place_mm: np.ndarray) -> bool:
-    voxel = cube.to_voxels(place_mm)
-    return bool(((voxel > -0.5) & (voxel < np.array(cube.shape) - 0.5)).all())
-
-
 def _describe_cube(cube: Grid, why: str) -> dict[str, Any]:
-    center = cube.to_mm((np.array(cube.shape) - 1) / 2)
     return {
         "spacing_mm": round(float(cube.spacing[0]), 4),
-        "center_mm": [round(float(x), 2) for x in center],
+        "center_mm": [round(float(x), 2) for x in cube.center_mm],
         "why": why,
     }

@@ -151,11 +151,12 @@ def cube_prompt(
         clicks: how many to show, the first ones; all by default.
     """
     prompt = target.prompt
-    points = cube.to_voxels(scene.grid.to_mm(np.array(prompt.points).reshape(-1, 3)))
+    places = scene.grid.to_mm(np.array(prompt.points).reshape(-1, 3))
+    points, inside = cube.to_voxels(places), cube.holds(places)
     labels = np.array(prompt.labels, dtype=np.int64)
     # The network was never shown a background click first.
     order = np.argsort(np.arange(len(labels)) != np.argmax(labels == 1), kind="stable") if len(labels) else []
-    within = [i for i in order[:clicks] if (points[i] > -0.5).all() and (points[i] < np.array(cube.shape) - 0.5).all()]
+    within = [i for i in order[:clicks] if inside[i]]
     at_once = len(set(within) & set(order[: target.known]))
     box = None
     if prompt.box and takes_boxes:
