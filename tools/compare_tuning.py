@@ -41,14 +41,16 @@ from common.metrics import METRICS
 from tools.benchmark.peak import HIGHEST, RESET, RESIDENT, give_back, megabytes
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "ssam_2d"
-# The overlay of each method, and the rate that it learns with: a few numbers take larger steps than all weights.
-METHODS = {
-    "svd_affine": (None, 3e-3),
-    "lora": ("variants/lora.json", 3e-3),
-    "salt": ("variants/salt.json", 3e-3),
-    "full": ("variants/full.json", 5e-4),
-    "norms_only": ("variants/norms_only.json", 3e-3),
-    "decoder_only": ("variants/decoder_only.json", 1e-3),
+# The overlays of each method, and the rate that it learns with: a few numbers take larger steps than all weights.
+METHODS: dict[str, tuple[tuple[str, ...], float]] = {
+    "svd_affine": ((), 2e-2),
+    "svd_affine_paper": (("variants/paper.json",), 1e-2),
+    "lora": (("variants/lora.json",), 3e-3),
+    "lora_paper": (("variants/paper.json", "variants/lora.json"), 3e-3),
+    "salt": (("variants/salt.json",), 3e-3),
+    "full": (("variants/full.json",), 5e-4),
+    "norms_only": (("variants/norms_only.json",), 3e-3),
+    "decoder_only": (("variants/decoder_only.json",), 1e-3),
 }
 SETTINGS = ("base", "steps", "batch_size", "image_size", "held_out", "images", "flip", "focal_weight")
 COLUMNS = {
@@ -109,7 +111,7 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
     if settings["images"] is not None:
         drawn = np.random.default_rng((seed, 1)).permutation(len(training))[: settings["images"]]
         training = [training[i] for i in sorted(drawn)]
-    overlay, _ = METHODS[method]
+    overlays, _ = METHODS[method]
     epochs = max(1, round(settings["steps"] * settings["batch_size"] / len(training)))
     shared = {"image_size": settings["image_size"], "device": "cpu", "progress": False}
     overrides = {
@@ -129,7 +131,7 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
         # A run that was killed is started anew: it is short.
         "resume": (folder / "state.pt").exists(),
     }
-    workflow = run_config(["train.json", *([overlay] if overlay else [])], overrides)
+    workflow = run_config(["train.json", *overlays], overrides)
     parser = next(workflow).parser
     trainer, clock = parser.get_parsed_content("train#trainer"), StepClock()
     clock.attach(trainer)

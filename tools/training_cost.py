@@ -43,7 +43,8 @@ class Experiment(NamedTuple):
 
 
 def _ssam(*overlays: str) -> Experiment:
-    files = ["train.json", "vit_b.json", *(f"experiments/{overlay}.json" for overlay in overlays)]
+    files = ["train.json", "vit_b.json", "variants/paper.json"]
+    files += [f"experiments/{overlay}.json" for overlay in overlays]
     return Experiment(f"S-SAM ViT-B, {' + '.join(overlays)}", "ssam_2d", files)
 
 
@@ -89,7 +90,7 @@ def _ssam_step(config: ConfigParser) -> Callable[[], torch.Tensor]:
         _ADAPTED[tuning] = _adapted(config.get_parsed_content("network_def"), config["tuning"])
     network = _ADAPTED[tuning]
     # The network takes images of any size; factoring its weights anew for each would take most of the time.
-    network.set_labels(labels, torch.zeros(len(labels), config["text_dim"]))
+    network.set_labels(labels, torch.zeros(len(labels), config.get_parsed_content("text_dim")))
     return lambda: network(torch.randn(1, 3, size, size)).mean()
 
 

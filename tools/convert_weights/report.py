@@ -88,6 +88,8 @@ def overrides(files: list[str], network: dict[str, dict[str, Any]]) -> dict[str,
             there = parser.get(identifier)
             # One reference deep, as in the bundles' configurations.
             there = parser.get(there[1:]) if isinstance(there, str) and there.startswith("@") else there
-            if there != value:
+            # What the workflow reads from the weights themselves needs no setting.
+            worked_out = isinstance(there, dict) and "_target_" in there
+            if there != value and not worked_out:
                 different[identifier] = value
     return different

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .common.weights import read_state
@@ -18,7 +21,9 @@ from .networks.positions import resize_absolute, resize_relative
 logger = logging.getLogger(__name__)
 PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 TEXT = "text_affine."
+TEXT_LAYER = f"{TEXT}linear.weight"
 LABELS = "label_features"
+BROKEN = (pickle.UnpicklingError, SafetensorError)
 
 
 @dataclass
@@ -76,9 +81,12 @@ def load_start(network: nn.Module, path: str | Path) -> StartReport:
         fitting[key] = given
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        what = "the configuration of this checkpoint, such as configs/vit_b.json on top of the others"
+        if all(problem.startswith(TEXT_LAYER) for problem in problems):
+            what = f"--text_dim {state[TEXT_LAYER].shape[1]}"
         raise ValueError(
-            f"{path}: {describe(state)}, network_def is {describe(expected)}: {'; '.join(problems[:3])}{more}; give "
-            "the configuration of this checkpoint, such as configs/vit_b.json on top of the others"
+            f"{path}: {describe(state)}, network_def is {describe(expected)}: {'; '.join(problems[:3])}{more}; "
+            f"give {what}"
         )
     network.load_state_dict(fitting, strict=False)
     report.ignored = [key for key in state if key == LABELS]
@@ -92,6 +100,26 @@ def load_start(network: nn.Module, path: str | Path) -> StartReport:
 def knows_names(path: str | Path) -> bool:
     """Whether a file holds more than SAM's three parts. Raises ValueError where it holds no weights."""
     return not all(key.startswith(PARTS) for key in read_state(path))
+
+
+def text_channels(weights: str | Path, adapter: str | Path | Mapping[str, str | Path] | None = None) -> int:
+    """Channels of the text features that a network has to take: those of an adapter's text layer, or of the weights'.
+
+    Args:
+        weights: a state dict's file. Where it is missing, unreadable or without a text layer, whoever loads it says
+            so: then 512, CLIP's.
+        adapter: of one adapter, or {name: file}; see :class:`.inference.adapters.AdapterBank`.
+    """
+    try:
+        if adapter:
+            file = next(iter(adapter.values())) if isinstance(adapter, Mapping) else adapter
+            with safe_open(file, "pt") as tensors:
+                return tensors.get_slice(TEXT_LAYER).get_shape()[1]
+        # Mapped, so that of a large file the names and shapes alone are read.
+        state = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+        return state.get("model", state)[TEXT_LAYER].shape[1]
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, *BROKEN):
+        return 512
 
 
 def resized(key: str, given: Tensor, own: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from small_sam import sam_state, small_sam
 
-from bundles.ssam_2d.scripts.checkpoints import load_start
+from bundles.ssam_2d.scripts.checkpoints import load_start, text_channels
+from common.svd_affine import adapt
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -62,8 +63,27 @@ def test_what_does_not_fit_is_refused_and_the_network_left_as_it_was(tmp_path):
     refused({k: v for k, v in state.items() if k != "mask_decoder.iou_token.weight"}, "iou_token.weight is missing")
     refused({**state, "mask_decoder.extra": torch.zeros(1)}, "mask_decoder.extra is not known")
     refused({**state, "text_affine.linear.weight": torch.zeros(16, 12)}, "text_affine.linear.bias is missing")
+    text = {k: v for k, v in network.state_dict().items() if k.startswith("text_affine.")}
+    refused({**state, **text, "text_affine.linear.weight": torch.zeros(16, 10)}, "give --text_dim 10$")
     (tmp_path / "b.pt").write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match="cannot be read as weights"):
         load_start(network, tmp_path / "b.pt")
     with pytest.raises(ValueError, match="no such file"):
         load_start(network, tmp_path / "missing.pt")
+
+
+def test_the_weights_or_their_adapter_say_how_many_text_channels_there_are(tmp_path):
+    network = small_sam()
+    channels = network.text_affine.linear.in_features
+    for name, state in (("model.pt", network.state_dict()), ("wrapped.pt", {"model": network.state_dict()})):
+        torch.save(state, tmp_path / name)
+        assert text_channels(tmp_path / name) == channels
+    adapt(network, "selection", trainable=["text_affine.*"]).take().save(tmp_path / "tuned.safetensors")
+    torch.save(sam_state(network), tmp_path / "base.pt")
+    for adapter in (tmp_path / "tuned.safetensors", {"mine": str(tmp_path / "tuned.safetensors")}):
+        assert text_channels(tmp_path / "base.pt", adapter) == channels != 512
+    # Whoever loads them says what is wrong with them.
+    (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
+    for weights in ("base.pt", "broken.pt", "missing.pt"):
+        assert text_channels(tmp_path / weights) == 512
+    assert text_channels(tmp_path / "base.pt", tmp_path / "broken.pt") == 512

@@ -49,7 +49,11 @@ def run(ssam_path, tmp_path, lists, base):
 
     def run_config(stage, overlays, data, **overrides):
         configs = ssam_path / "configs"
-        files = [configs / f"{stage}.json", *(configs / "experiments" / f"{name}.json" for name in overlays)]
+        method = ["variants/paper.json"] if stage == "train" else []
+        files = [
+            *(configs / f for f in [f"{stage}.json", *method]),
+            *(configs / "experiments" / f"{name}.json" for name in overlays),
+        ]
         output = tmp_path / f"{stage}_{'_'.join(overlays)}"
         settings = {
             "bundle_root": str(ssam_path),

@@ -122,7 +122,7 @@ def test_a_base_is_trained_gone_on_with_and_fine_tuned(tmp_path, ssam_path):
     tuned = {"dataset_dir": folder, "base_path": tmp_path / "whole" / "base.pt", "output_dir": tmp_path / "run"}
     run("train.json", **tuned, max_epochs=1, batch_size=2)
     model = weights(tmp_path / "run" / "model.pt")
-    assert all(torch.equal(model[name], base[name]) for name in base if name.startswith("mask_decoder."))
+    assert all(torch.equal(model[name], base[name]) for name in base if name.startswith("prompt_encoder."))
     assert np.isfinite([float(tensor.double().sum()) for tensor in model.values()]).all()
 
 

@@ -32,6 +32,7 @@ def fresh_network(base, labels):
     parser = ConfigParser()
     parser.read_config(str(SSAM / "configs" / "train_base.json"))
     parser.update(TINY)
+    parser.update({"network_def#text_dim": 32, "network_def#text_affine#text_dim": 32})
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(weights(base), strict=False)
     network.set_labels(labels, torch.zeros(len(labels), network.label_features.shape[1]))
@@ -48,7 +49,9 @@ def logits_of(network, features=None):
 @pytest.mark.parametrize("variant", [None, *VARIANTS])
 def test_an_adapter_on_a_fresh_base_gives_the_same_logits(tmp_path, base, folder, variant):
     configs = ["train.json", *([f"variants/{variant}.json"] if variant else [])]
-    workflow = run(*configs, dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **TRAINED)
+    # The tiny network's narrowest layer has no higher rank.
+    settings = {**TRAINED, "tuning#rank": 2}
+    workflow = run(*configs, dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **settings)
     adaptation = workflow.parser.get_parsed_content("adaptation")
     adaptation.module.eval()
     trained = logits_of(adaptation.module)
@@ -81,8 +84,11 @@ def test_labels_that_are_not_asked_for_cost_nothing_and_change_nothing(base, ssa
     assert torch.allclose(some[asked], every[asked], atol=1e-5) and not some[~asked].any()
 
 
-def test_what_is_tuned_is_the_papers_list(tmp_path, base, folder):
-    workflow = run("train.json", dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **TRAINED)
+@pytest.mark.parametrize("paper", [True, False])
+def test_what_is_tuned(tmp_path, base, folder, paper):
+    """By the paper the encoder alone; by default the singular values and norms of the decoder too, and no positions."""
+    configs = ["train.json", *(["variants/paper.json"] if paper else [])]
+    workflow = run(*configs, dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **TRAINED)
     names = workflow.parser.get_parsed_content("adaptation").trainable()
     layers = {f"blocks.{i}.{part}" for i in (0, 1) for part in ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2")}
     layers |= {"neck.0", "neck.2"}
@@ -90,9 +96,14 @@ def test_what_is_tuned_is_the_papers_list(tmp_path, base, folder):
     norms = {"blocks.0.norm1", "blocks.0.norm2", "blocks.1.norm1", "blocks.1.norm2", "neck.1", "neck.3"}
     expected |= {f"image_encoder.{norm}.{leaf}" for norm in norms for leaf in ("weight", "bias")}
     expected |= {f"text_affine.{part}.{leaf}" for part in ("linear", "norm") for leaf in ("weight", "bias")}
-    assert set(names) == expected | {"image_encoder.pos_embed"}
+    in_decoder = {name for name in names if name.startswith("mask_decoder.")}
+    assert set(names) - in_decoder == (expected | {"image_encoder.pos_embed"} if paper else expected)
+    # Two layers of a cross, a self and a cross attention and an MLP, a last attention; the MLP of the single mask.
+    factors = {name for name in in_decoder if name.endswith((".scale", ".shift"))}
+    assert len(factors) == (0 if paper else 2 * (2 * (3 * 4 + 2) + 4 + 3))
+    assert all("norm" in n or "output_upscaling.1." in n or "mask_tokens" in n for n in in_decoder - factors)
     before, after = weights(base), weights(tmp_path / "run" / "model.pt")
-    frozen = [name for name in before if name.startswith(("prompt_encoder.", "mask_decoder."))]
+    frozen = [name for name in before if name.startswith(("prompt_encoder.", "mask_decoder.")[: 1 + paper])]
     assert frozen and all(torch.equal(before[name], after[name]) for name in frozen)
 
 
