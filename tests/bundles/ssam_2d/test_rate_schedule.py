@@ -22,11 +22,15 @@ def rates(own, schedule, epochs):
     return seen
 
 
-def test_half_a_cosine_by_default():
+def test_up_in_a_tenth_and_down_along_half_a_cosine_by_default():
     own = optimizer()
     seen = rates(own, rate_schedule(own, 4), 4)
     assert seen == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], abs=1e-6)
     assert own.param_groups[0]["lr"] == pytest.approx(0)
+    own = optimizer()
+    long = rates(own, rate_schedule(own, 40), 40)
+    assert long[:3] == pytest.approx([0.025, 0.05, 0.075], rel=0.02) and long.index(max(long)) in (3, 4)
+    assert long[20] == pytest.approx(0.05) and long[4:] == sorted(long[4:], reverse=True)
 
 
 def test_steps_where_they_are_asked_for():

@@ -11,6 +11,9 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
 
+# The share of a training in which the rate comes up.
+WARM_UP = 0.1
+
 
 def rate_schedule(
     optimizer: Optimizer, epochs: int, step_epochs: int | None = None, step_gamma: float = 0.2
@@ -33,10 +36,16 @@ def rate_schedule(
     return CosineRate(optimizer, epochs)
 
 
-class CosineRate(LambdaLR):
-    """Half a cosine from the optimizer's rate to 0: large rates find their way in few steps, and settle as they fall.
+def share_of_rate(epoch: int, epochs: int) -> float:
+    """Of the full rate in an epoch, counted from 0: up to it in WARM_UP of all epochs, along half a cosine down to 0."""
+    return min((epoch + 1) / max(WARM_UP * epochs, 1), 1) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2
 
-    A training that is gone on with for more epochs than were planned has the rate of its new length.
+
+class CosineRate(LambdaLR):
+    """The rate of :func:`share_of_rate`: large ones find their way in few steps, and settle as they fall.
+
+    Without a slow start, training by many labels may end in masks of nothing. A training that is gone on with for more
+    epochs than were planned has the rate of its new length.
 
     Args:
         optimizer: with the rate to begin with.
@@ -44,7 +53,7 @@ class CosineRate(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, epochs: int) -> None:
-        super().__init__(optimizer, lambda epoch: (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2)
+        super().__init__(optimizer, lambda epoch: share_of_rate(epoch, epochs))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See torch; the optimizer, whose own state holds the rate of the old length, has to be loaded before."""
