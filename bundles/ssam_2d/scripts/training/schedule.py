@@ -37,7 +37,7 @@ def rate_schedule(
 
 
 def share_of_rate(epoch: int, epochs: int) -> float:
-    """Of the full rate in an epoch, counted from 0: up to it in WARM_UP of all epochs, along half a cosine down to 0."""
+    """Of the full rate in an epoch, counted from 0: up to it in WARM_UP of all epochs, down along half a cosine."""
     return min((epoch + 1) / max(WARM_UP * epochs, 1), 1) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2
 
 
