@@ -7,7 +7,7 @@
 
     python -m tools.compare_tuning --run runs/tuning --data busi=runs/sets/busi/data_list.json --seeds 0 1 2
 
-Each method is a configuration of the bundle ``ssam_2d``: train.json, with an overlay of ``configs/variants`` on top.
+Each method is a configuration of the bundle ``ssam_2d``: train.json, with overlays of ``configs/variants`` on top.
 Each seed splits the images anew; all methods see the same split, order and augmentation, take the same number of steps
 and are scored by evaluate.json on what was kept out. Stopped at any moment, the same command goes on. At the end
 ``comparison.md``, ``comparison.csv`` and ``comparison.png`` are in the run's folder.

@@ -108,13 +108,15 @@ def text_channels(weights: str | Path, adapter: str | Path | Mapping[str, str | 
     Args:
         weights: a state dict's file. Where it is missing, unreadable or without a text layer, whoever loads it says
             so: then 512, CLIP's.
-        adapter: of one adapter, or {name: file}; see :class:`.inference.adapters.AdapterBank`.
+        adapter: of one adapter, or {name: file}; see :class:`.inference.adapters.AdapterBank`. One that has no text
+            layer leaves the weights' own.
     """
     try:
         if adapter:
             file = next(iter(adapter.values())) if isinstance(adapter, Mapping) else adapter
             with safe_open(file, "pt") as tensors:
-                return tensors.get_slice(TEXT_LAYER).get_shape()[1]
+                if TEXT_LAYER in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                    return tensors.get_slice(TEXT_LAYER).get_shape()[1]
         # Mapped, so that of a large file the names and shapes alone are read.
         state = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
         return state.get("model", state)[TEXT_LAYER].shape[1]

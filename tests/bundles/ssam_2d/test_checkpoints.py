@@ -82,6 +82,8 @@ def test_the_weights_or_their_adapter_say_how_many_text_channels_there_are(tmp_p
     torch.save(sam_state(network), tmp_path / "base.pt")
     for adapter in (tmp_path / "tuned.safetensors", {"mine": str(tmp_path / "tuned.safetensors")}):
         assert text_channels(tmp_path / "base.pt", adapter) == channels != 512
+    adapt(network, "selection", trainable=["image_encoder.neck.*"]).take().save(tmp_path / "neck.safetensors")
+    assert text_channels(tmp_path / "model.pt", tmp_path / "neck.safetensors") == channels
     # Whoever loads them says what is wrong with them.
     (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
     for weights in ("base.pt", "broken.pt", "missing.pt"):
