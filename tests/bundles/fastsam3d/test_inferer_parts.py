@@ -19,7 +19,7 @@ from bundles.fastsam3d.scripts.inference import cubes
 from bundles.fastsam3d.scripts.inference.cases import case_name, list_cases
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
-from bundles.fastsam3d.scripts.inference.label_map import label_map
+from bundles.fastsam3d.scripts.inference.label_map import count_voxels, label_map
 from bundles.fastsam3d.scripts.inference.scribbles import POINTS_PER_STROKE, scribble_points
 from bundles.fastsam3d.scripts.inference.targets import Target, View
 from common.devices import checked_device
@@ -420,6 +420,20 @@ def test_nothing_found_and_many_objects():
     assert not label_map([nothing], SMALL, torch.device("cpu")).any()
     labels = label_map([nothing] * 255 + [target(view(SMALL, ramp(3.5)))], SMALL, torch.device("cpu"))
     assert labels.dtype == torch.uint16 and set(labels.int().unique().tolist()) == {0, 256}
+
+
+def test_voxels_are_counted_where_objects_are_and_nowhere_else():
+    image = Grid(np.eye(4), (12, 14, 13))
+    ball = torch.full((12, 12, 12), -1.0)
+    ball[3:6, 4:9, 2] = 1.0
+    targets = [target(view(SMALL, ball)), target(view(SMALL, torch.full_like(ball, -1.0)))]
+    labels = label_map(targets, image, torch.device("cpu"))
+    expected = torch.bincount(labels.flatten().int(), minlength=3).tolist()
+    assert expected[1] > 0 and count_voxels(labels, targets, image) == expected
+    assert targets[0].views[0].bounds == ([3, 4, 2], [6, 9, 3])
+    assert targets[1].views[0].bounds is None
+    nothing = label_map(targets[1:], image, torch.device("cpu"))
+    assert count_voxels(nothing, targets[1:], image) == [12 * 14 * 13, 0]
 
 
 @pytest.mark.parametrize("flip", [1, -1])

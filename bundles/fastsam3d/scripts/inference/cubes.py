@@ -55,8 +55,10 @@ def box_corners_mm(box: Sequence[Sequence[float]], image: Grid) -> np.ndarray:
 
 def extent(mask: Tensor) -> tuple[list[int], list[int]]:
     """Start and stop indices of the box around the true voxels (at least one) of ``mask`` (X, Y, Z), stop excluded."""
-    # Reduced over the two other axes: a list of all true voxels could be larger than the volume.
-    bounds = [torch.nonzero(mask.amax(dim=axes)).flatten() for axes in ((1, 2), (0, 2), (0, 1))]
+    # Reduced axis by axis: over two at once torch is many times as slow, and a list of all true voxels could be larger
+    # than the volume.
+    face = mask.any(dim=0)
+    bounds = [torch.nonzero(line).flatten() for line in (mask.any(dim=2).any(dim=1), face.any(dim=1), face.any(dim=0))]
     return [int(b[0]) for b in bounds], [int(b[-1]) + 1 for b in bounds]
 
 

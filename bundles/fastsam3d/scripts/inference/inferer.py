@@ -157,10 +157,10 @@ class ClickInferer(Inferer):
     def _finer(self, image: Grid, target: Target) -> Grid | None:
         """A cube at least twice as fine that shows the mask and all clicks on the object, None where there is none."""
         (view,) = target.views
-        if not bool(view.mask.any()) or cubes.touches_border(view.mask, view.inside):
+        if view.bounds is None or cubes.touches_border(view.mask, view.inside):
             return None
         clicks = image.to_mm(np.array(target.prompt.foreground).reshape(-1, 3))
-        shown = np.concatenate([cubes.extent_mm(view.mask, view.grid), clicks])
+        shown = np.concatenate([view.grid.crop(*view.bounds).corners_mm(), clicks])
         return cubes.finer(view.cube, shown, image, self.spacing)
 
 

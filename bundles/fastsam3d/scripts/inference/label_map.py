@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..common.geometry import CORNERS, Grid, overlap, resample
 from ..networks.drawing import LARGEST_LOGIT
-from .cubes import extent
 from .targets import Target, View
 
 
@@ -22,11 +21,11 @@ def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tenso
     """
     dtype = torch.uint8 if len(targets) < 256 else torch.int32
     # The first axis innermost, as image files have it: whoever writes the map need not turn all of it around.
-    labels = torch.zeros(image.shape[::-1], dtype=dtype, device=device).permute(2, 1, 0)
+    labels = _zeros(image.shape[::-1], dtype, device).permute(2, 1, 0)
     # A single object competes with nobody: no second volume is needed to tell who won.
-    best = torch.zeros(image.shape, device=device) if len(targets) > 1 else None
+    best = _zeros(image.shape, torch.float32, device) if len(targets) > 1 else None
     for value, target in enumerate(targets, start=1):
-        views = [v for v in target.views if bool(v.mask.any())]
+        views = [v for v in target.views if v.bounds]
         if not views:
             continue
         box, region = _region(views, image)
@@ -42,11 +41,20 @@ def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tenso
     return labels if labels.dtype == torch.uint8 else labels.to(torch.uint16)
 
 
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on a CPU memory that the system hands out as zeros, which costs nothing where no object is."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros(shape, str(dtype).removeprefix("torch.")))
+
+
 def count_voxels(labels: Tensor, targets: list[Target], image: Grid) -> list[int]:
     """How many voxels of a label map (X, Y, Z) each label has, 0 included; looked for only where a target can be."""
-    views = [v for t in targets for v in t.views if bool(v.mask.any())]
+    views = [v for t in targets for v in t.views if v.bounds]
     box = _region(views, image)[0] if views else (slice(0),) * 3
-    voxels = torch.bincount(labels[box].flatten().int(), minlength=len(targets) + 1).tolist()
+    # In the order in which they lie in memory, see ``label_map``.
+    found = labels[box].permute(2, 1, 0).flatten().int()
+    voxels = torch.bincount(found, minlength=len(targets) + 1).tolist()
     return [labels.numel() - sum(voxels[1:]), *voxels[1:]]
 
 
@@ -59,7 +67,7 @@ def _region(views: list[View], image: Grid) -> tuple[tuple[slice, ...], Grid]:
 
 def _positive_part(view: View) -> Grid:
     """The cells around a positive one: between two cells the logits are interpolated."""
-    start, stop = extent(view.mask)
+    start, stop = view.bounds
     return view.grid.crop([n - 1 for n in start], [n + 1 for n in stop])
 
 

@@ -31,7 +31,7 @@ def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: 
         if not any(cube.holds(scene.grid.to_mm(np.array(point))) for cube, _ in target.looks)
     ]
     if not voxels:
-        found = any(bool(v.mask.any()) for v in target.views)
+        found = any(v.bounds for v in target.views)
         notes.append("other objects cover all of it" if found else "the network found nothing at these prompts")
     prompt = target.prompt
     return {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -43,10 +44,16 @@ class View:
     score: float
     clicks: int = 0
 
-    @property
+    # Both are asked for many times in a request.
+    @cached_property
     def mask(self) -> Tensor:
         """(*grid.shape) bool."""
         return self.logits[0] > 0
+
+    @cached_property
+    def bounds(self) -> tuple[list[int], list[int]] | None:
+        """Start and stop cells of the box around the mask, stop excluded; None where the mask is empty."""
+        return cubes.extent(self.mask) if bool(self.mask.any()) else None
 
 
 @dataclass
