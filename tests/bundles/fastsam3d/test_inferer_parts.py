@@ -424,9 +424,9 @@ def test_nothing_found_and_many_objects():
 
 def test_voxels_are_counted_where_objects_are_and_nowhere_else():
     image = Grid(np.eye(4), (12, 14, 13))
-    ball = torch.full((12, 12, 12), -1.0)
-    ball[3:6, 4:9, 2] = 1.0
-    targets = [target(view(SMALL, ball)), target(view(SMALL, torch.full_like(ball, -1.0)))]
+    block = torch.full((12, 12, 12), -1.0)
+    block[3:6, 4:9, 2] = 1.0
+    targets = [target(view(SMALL, block)), target(view(SMALL, torch.full_like(block, -1.0)))]
     labels = label_map(targets, image, torch.device("cpu"))
     expected = torch.bincount(labels.flatten().int(), minlength=3).tolist()
     assert expected[1] > 0 and count_voxels(labels, targets, image) == expected
