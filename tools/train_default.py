@@ -1,18 +1,16 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Train the weights that the bundle ``fastsam3d`` ships, on a CPU, by simulated clicks.
+"""Train the weights that the bundle ``fastsam3d`` ships, by simulated clicks.
 
 ::
 
-    python -m tools.train_default --data ../shared/data --run runs/small --export runs/small/model.pt
-    python -m tools.train_default --data ../shared/data --run runs/default --start runs/small/model.pt --mixed \
-        --steps 1000 --rate 0.0003 --seed 1
+    python -m tools.train_default --data ../shared/data --run runs/default --batch 8 --minutes 8
     python -m tools.benchmark classical ../shared/data --methods fastsam3d
 
-Each goes on where it was stopped. Most steps of the first are on cubes of 64 voxels a side, which are cheap, the last
-tenth on the 128 that inference shows. The second mixes sizes, so that objects that fill many voxels are learned at a
-rate that still moves the weights.
+The same command on a GPU and, with ``--batch 1`` and hours instead of minutes, on a CPU; it goes on where it was
+stopped, on either. The first third of the training is on cubes of 64 voxels a side, which are cheap; then sizes take
+turns, so that objects that fill many voxels are learned too, and at last most cubes have the 128 of inference.
 """
 
 from __future__ import annotations
@@ -32,11 +30,13 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from bundles.fastsam3d.scripts.training.clicking import Clicking
 from bundles.fastsam3d.scripts.training.cubes import Cube
 from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, interact
+from common.devices import checked_device
 from common.precision import computes_bfloat16
 from common.weights import load_weights
 from tools.training_cubes import TrainingCubes
@@ -45,8 +45,9 @@ BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
 # Voxels a side of the cubes and cubes a step, which take turns.
 Sizes = Sequence[tuple[int, int]]
 # From this share of the training on: sizes.
-STAGES: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2),)), (0.9, ((128, 1),)))
-MIXED: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2), (96, 1), (128, 1), (64, 2), (96, 1))),)
+MIXED: Sizes = ((64, 2), (96, 1), (128, 1), (64, 2), (96, 1))
+LARGE: Sizes = ((128, 1), (96, 1), (128, 1))
+STAGES: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2),)), (0.35, MIXED), (0.85, LARGE))
 # Two steps are learned from; how many lead to them is drawn from REHEARSED. Most see the last step's logits.
 PERSON = Clicking(
     steps=2,
@@ -81,17 +82,18 @@ def from_root(definition: Any) -> Any:
 
 
 def interactive_loss(
-    network: nn.Module, cubes: Sequence[Cube], rng: np.random.Generator, rehearsed: int = 0
+    network: nn.Module, cubes: Cube, rng: np.random.Generator, rehearsed: int = 0
 ) -> tuple[Tensor, list[float]]:
     """Loss over the last prompts on some cubes, and the mean Dice after each.
 
     Args:
         network: offers ``encode`` and ``decode``.
-        cubes: of one size, each with the same number of objects.
+        cubes: the cubes of a step, see :func:`stacked`.
         rng: where all chance comes from.
         rehearsed: prompts that come before, and only lead to the others.
     """
-    image, label = torch.stack([c.image for c in cubes]), torch.stack([c.targets for c in cubes])
+    device = next(network.parameters()).device
+    image, label = (x.to(device).float() for x in cubes)
     own = rng.spawn(label.shape[0] * label.shape[1])
     answers = interact(network, image, label, PERSON, PERSON.steps + rehearsed, rng, own, rehearsed=rehearsed)
     return InteractiveLoss()(answers), answers["dice"].mean(dim=1).tolist()
@@ -111,8 +113,18 @@ class CubeNumbers(torch.utils.data.Sampler):
         number = self.training.number
         for step in itertools.count(self.training.step):
             size, count = self.training.sizes(step)
+            count *= self.training.batch
             yield [(n, size) for n in range(number, number + count)]
             number += count
+
+
+def stacked(cubes: Sequence[Cube]) -> Cube:
+    """B cubes as one: images (B, 1, S, S, S), and K objects of each as shares of the logits' cells, (B, K, 1, s, s, s).
+
+    In half precision: a third of the bytes from the processes that make cubes to the device.
+    """
+    targets = [F.avg_pool3d(c.targets.float(), 2).half() for c in cubes]
+    return Cube(torch.stack([c.image.half() for c in cubes]), torch.stack(targets))
 
 
 class Training:
@@ -128,8 +140,9 @@ class Training:
         rate: largest learning rate.
         stages: see ``STAGES``.
         objects: in each cube.
-        amp: compute in bfloat16, which is fast only where the processor does, see :func:`computes_bfloat16`.
+        amp: compute in bfloat16, which is fast only where the device does, see :func:`computes_bfloat16`.
         workers: processes that make cubes.
+        batch: how many times the cubes of ``stages`` in a step.
 
     Raises:
         ValueError: the run's state was trained on other real volumes.
@@ -148,6 +161,7 @@ class Training:
         objects: int = 2,
         amp: bool = True,
         workers: int = 1,
+        batch: int = 1,
     ) -> None:
         self.state_path = run / "state.pt"
         self.cubes = TrainingCubes(data, seed, objects)
@@ -158,7 +172,8 @@ class Training:
         groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
         self.seed, self.steps, self.minutes, self.rate = seed, steps, minutes, rate
-        self.stages, self.amp, self.workers = stages, amp, workers
+        self.stages, self.amp, self.workers, self.batch = stages, amp, workers, batch
+        self.device = next(network.parameters()).device
         self.step = self.number = 0
         self.seconds = 0.0
         self.stopped = False
@@ -178,12 +193,12 @@ class Training:
         """End after the step under way."""
         self.stopped = True
 
-    def run(self, export: Path | None = None, save_every: float = 300) -> None:
+    def run(self, export: Path | None = None, save_every: float = 60) -> None:
         """Train to the end, or until stopped; save, and export the averaged weights, every ``save_every`` seconds."""
         loader = torch.utils.data.DataLoader(
             self.cubes,
             batch_sampler=CubeNumbers(self),
-            collate_fn=list,
+            collate_fn=stacked,
             num_workers=self.workers,
             worker_init_fn=_quiet_worker if self.workers else None,
             prefetch_factor=3 if self.workers else None,
@@ -205,15 +220,14 @@ class Training:
         bar.close()
         self.save(export)
 
-    def _train(self, cubes: Sequence[Cube], means: dict[str, float]) -> None:
+    def _train(self, cubes: Cube, means: dict[str, float]) -> None:
         progress = self.progress(self.step)
         warm = min(1.0, (progress + 1e-4) / WARM_UP)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
         rng = np.random.default_rng((self.seed, self.number, 1))
         rehearsed = int(rng.choice(REHEARSED))
-        # Weights that were cast for a rehearsed step, without a gradient, must not be taken for the others.
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.amp, cache_enabled=False):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             loss, scores = interactive_loss(self.network, cubes, rng, rehearsed)
         loss.backward()
         values = {"loss": float(loss.detach())}
@@ -226,7 +240,7 @@ class Training:
             self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        self.number += len(cubes)
+        self.number += len(cubes.image)
         keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - keep)
@@ -234,11 +248,14 @@ class Training:
     def save(self, export: Path | None = None) -> None:
         """Write the state, and the averaged weights to ``export``; a kill at any moment leaves the last whole ones.
 
-        What forgets its rounding within some steps, the averages of the gradients and of the weights, is written in
-        half precision: a quarter less to carry about, and a training that goes on differs by that rounding alone.
+        What forgets its rounding within some steps, the averages of the gradients, of their squares and of the weights,
+        is written in half precision: less to carry about, and a training that goes on differs by that rounding alone.
         """
         optimizer = self.optimizer.state_dict()
-        optimizer["state"] = {k: {**v, "exp_avg": v["exp_avg"].bfloat16()} for k, v in optimizer["state"].items()}
+        optimizer["state"] = {
+            k: {**v, **{name: v[name].bfloat16() for name in ("exp_avg", "exp_avg_sq")}}
+            for k, v in optimizer["state"].items()
+        }
         state = {
             "network": self.network.state_dict(),
             "average": half(self.average.state_dict()),
@@ -251,7 +268,7 @@ class Training:
             export_weights(self.average, export)
 
     def _load(self) -> None:
-        state = torch.load(self.state_path, weights_only=True)
+        state = torch.load(self.state_path, map_location="cpu", weights_only=True)
         if state["real_volumes"] != len(self.cubes.volumes):
             raise ValueError(
                 f"{self.state_path} was trained on {state['real_volumes']} real volumes, here are "
@@ -270,8 +287,8 @@ def export_weights(network: nn.Module, path: Path) -> None:
 
 
 def half(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights, numbers that are not whole in half precision."""
-    return {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+    """The same weights in the memory of the CPU, numbers that are not whole in half precision."""
+    return {k: (v.half() if v.is_floating_point() else v).cpu() for k, v in weights.items()}
 
 
 def _write(content: Any, path: Path) -> None:
@@ -295,39 +312,50 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the real sets; without it only made-up volumes")
     parser.add_argument("--export", type=Path, default=BUNDLE / "models" / "model.pt")
     parser.add_argument("--start", type=Path, help="weights to start from, where the run has no state yet")
-    parser.add_argument("--mixed", action="store_true", help="cubes of 64, 96 and 128 voxels a side in turns")
+    parser.add_argument("--mixed", action="store_true", help="cubes of 64, 96 and 128 voxels a side from the start")
+    parser.add_argument("--batch", type=int, default=1, help="times as many cubes a step; 8 suits a large GPU")
+    parser.add_argument("--objects", type=int, default=2, help="asked for in each cube (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--steps", type=int, default=5000, help="to train for (%(default)s)")
     parser.add_argument("--minutes", type=float, help="of training instead of --steps, earlier slices counted in")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make cubes")
+    parser.add_argument("--workers", type=int, help="processes that make cubes (1, on a GPU one for each core but one)")
     parser.add_argument("--fp32", action="store_true", help="compute in float32 where bfloat16 could be had")
     parser.add_argument("--export-only", action="store_true", help="write the weights of the state as it is")
     arguments = parser.parse_args()
+    if min(arguments.batch, arguments.objects) < 1:
+        parser.error(f"--batch {arguments.batch}, --objects {arguments.objects}: expected positive numbers")
     if arguments.steps < 1 or (arguments.minutes is not None and arguments.minutes <= 0):
         parser.error(f"--steps {arguments.steps}, --minutes {arguments.minutes}: expected positive numbers")
     if arguments.data is not None and not arguments.data.is_dir():
         parser.error(f"--data {arguments.data}: no such folder")
     torch.manual_seed(arguments.seed)
     network = build_network()
-    if arguments.start:
-        try:
+    try:
+        device = checked_device(arguments.device)
+        if arguments.start:
             load_weights(network, arguments.start)
-        except ValueError as error:
-            parser.error(str(error))
+    except ValueError as error:
+        parser.error(str(error))
+    # Shapes are few: it pays to try which algorithm is fastest for each, but not to try all of them.
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.benchmark_limit = True, 3
+    workers = max(1, (os.cpu_count() or 2) - 1) if device.type == "cuda" else 1
     try:
         training = Training(
             arguments.run,
             arguments.data,
-            network,
+            network.to(device),
             arguments.seed,
             arguments.steps if arguments.minutes is None else None,
             arguments.minutes or 0,
             arguments.rate,
-            MIXED if arguments.mixed else STAGES,
+            ((0.0, MIXED),) if arguments.mixed else STAGES,
+            arguments.objects,
             # Emulated, bfloat16 would be many times as slow.
-            amp=computes_bfloat16(torch.device("cpu")) and not arguments.fp32,
-            workers=arguments.workers,
+            amp=computes_bfloat16(device) and not arguments.fp32,
+            workers=workers if arguments.workers is None else arguments.workers,
+            batch=arguments.batch,
         )
     except ValueError as error:
         parser.error(str(error))

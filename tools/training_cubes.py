@@ -41,7 +41,7 @@ SHARES = {
     "sct_spinalcord": 1,
     "pyradiomics": 1,
 }
-REAL_SHARE = 0.4
+REAL_SHARE = 0.3
 # Cubes with more voxels a side than this are for objects that fill many; how many of them show a large one.
 SMALL, LARGE_SHARE = 64, 0.5
 # Made-up volumes have voxels of 1 mm.

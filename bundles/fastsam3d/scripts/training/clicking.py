@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..common.clicks import FORMS, error_click
+from ..common.clicks import FORMS
 from ..networks.drawing import LARGEST_LOGIT
-from .cubes import random_point
+from .places import AllAtOnce, OneByOne
 
 # The paper's form: the first two clicks lie in the inner part of the larger error, the others anywhere in the error.
 INNER_CLICKS = 2
@@ -90,9 +90,9 @@ class Interaction:
         shared: np.random.Generator,
         own: Sequence[np.random.Generator],
     ) -> None:
-        self.targets = targets.cpu()
-        self.device = targets.device
-        self.solid = solid(self.targets)[:, 0].numpy()
+        self.targets = targets
+        self.solid = solid(targets)[:, 0]
+        self.places = OneByOne() if targets.device.type == "cpu" else AllAtOnce()
         self.factor, self.clicking, self.shared, self.own = factor, clicking, shared, own
         shares = {"box": clicking.box, "scribble": clicking.scribble, "mask": clicking.mask}
         self.form = shared.choice(["click", *shares], p=[1 - sum(shares.values()), *shares.values()])
@@ -105,7 +105,7 @@ class Interaction:
         if self.form == "box":
             self.boxes = self._loose_boxes()
             return
-        self._click(np.zeros_like(self.solid))
+        self._click(torch.zeros_like(self.solid))
         if self.form == "scribble":
             self._scribble()
         elif self.form == "mask":
@@ -118,7 +118,7 @@ class Interaction:
         kept = 0 if self.step in self.bare else self.points.shape[1]
         boxes = None if self.step in self.bare else self.boxes
         prompts = self.points[:, :kept], self.labels[:, :kept], boxes, self.masks
-        return tuple(None if p is None else p.to(self.device) for p in prompts)
+        return tuple(None if p is None else p.to(self.targets.device) for p in prompts)
 
     def correct(self, logits: Tensor) -> None:
         """Go on to the next step: a click in each object's error, and the logits as the last mask.
@@ -127,22 +127,17 @@ class Interaction:
             logits: (N, 1, s, s, s) of this step.
         """
         self.step += 1
-        logits = logits.detach().float().cpu()
+        logits = logits.detach().float()
         bare = self.step in self.bare
         again = self.clicking.again > 0 and self.shared.random() < self.clicking.again
         if not bare and not again:
-            self._click((logits[:, 0] > 0).numpy())
+            self._click(logits[:, 0] > 0)
         forgotten = self.shared.random() < self.clicking.forget and not bare and not again
         self.masks = None if forgotten else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
-    def _click(self, predictions: np.ndarray) -> None:
-        clicks = []
-        for prediction, target, rng in zip(predictions, self.solid, self.own, strict=True):
-            click = error_click(prediction, target, self._how(rng), rng)
-            # A mask without an error gets a click that says nothing new.
-            voxel, label = click if click else (random_point(target, rng), 1)
-            clicks.append((self._missed(self._fine(np.array(voxel), rng), rng), label))
-        self._add(clicks)
+    def _click(self, predictions: Tensor) -> None:
+        forms = [self._how(rng) for rng in self.own]
+        self._add(*self.places.errors(predictions, self.solid, forms, self.own))
 
     def _how(self, rng: np.random.Generator) -> str:
         clicks = self.clicking.clicks
@@ -161,37 +156,34 @@ class Interaction:
         largest = self.factor * self.targets.shape[-1] - 1
         return np.clip(np.round(voxel + rng.normal(0, self.clicking.jitter, 3)), 0, largest)
 
-    def _add(self, clicks: Sequence[tuple[np.ndarray, int]]) -> None:
-        points = torch.tensor(np.array([c[0] for c in clicks])).float()
-        self.points = torch.cat([self.points, points[:, None]], dim=1)
-        self.labels = torch.cat([self.labels, torch.tensor([[c[1]] for c in clicks])], dim=1)
+    def _add(self, cells: Tensor, labels: Tensor) -> None:
+        voxels = [self._missed(self._fine(c, r), r) for c, r in zip(cells.numpy(), self.own, strict=True)]
+        self.points = torch.cat([self.points, torch.tensor(np.array(voxels)).float()[:, None]], dim=1)
+        self.labels = torch.cat([self.labels, labels[:, None]], dim=1)
 
     def _more_points(self, inside: int, around: int) -> None:
-        near = (F.max_pool3d(self.targets, 7, 1, 3)[:, 0] > 0).numpy()
-        for label, count in ((1, inside), (0, around)):
-            for _ in range(count):
-                clicks = []
-                for target, close, rng in zip(self.solid, near, self.own, strict=True):
-                    region = target if label else close & ~target
-                    region = region if region.any() else ~target
-                    # An object may fill its cube; then there is nothing around it.
-                    known, region = (label, region) if region.any() else (1, target)
-                    clicks.append((self._fine(random_point(region, rng), rng), known))
-                self._add(clicks)
+        near = (F.max_pool3d(self.targets, 7, 1, 3)[:, 0] > 0) & ~self.solid
+        some = near.flatten(1).any(1).view(-1, 1, 1, 1)
+        outside = torch.where(some, near, ~self.solid)
+        # An object may fill its cube; then there is nothing around it.
+        full = ~outside.flatten(1).any(1)
+        outside = torch.where(full.view(-1, 1, 1, 1), self.solid, outside)
+        for regions, labels in ((self.solid, torch.ones_like(full)),) * inside + ((outside, full),) * around:
+            self._add(self.places.within(regions, self.own), labels.long().cpu())
 
     def _scribble(self) -> None:
         """Points of a stroke, and most times the stroke itself as a mask that leaves all else open."""
         self._more_points(inside=int(self.shared.integers(2, 6)), around=int(self.shared.choice([0, 0, 3, 6])))
         if self.shared.random() < 0.7:
-            self.masks = torch.zeros_like(self.targets)
+            self.masks = torch.zeros(self.targets.shape)
             for mask, points, labels in zip(self.masks, self.points, self.labels, strict=True):
                 x, y, z = (points // self.factor).long().T
                 mask[0, x, y, z] = torch.where(labels == 1, LARGEST_LOGIT, -LARGEST_LOGIT)
 
     def _loose_boxes(self) -> Tensor:
         boxes = []
-        for target, rng in zip(torch.from_numpy(self.solid), self.own, strict=True):
-            cells = target.nonzero().float()
+        for target, rng in zip(self.solid, self.own, strict=True):
+            cells = target.nonzero().float().cpu()
             corners = torch.stack([self.factor * cells.amin(0) - 0.5, self.factor * (cells.amax(0) + 1) - 0.5])
             jitter = torch.from_numpy(rng.normal(0, 0.03, (2, 3))).float()
             boxes.append(corners + jitter * (corners[1] - corners[0]))
@@ -218,7 +210,8 @@ def spoiled_mask(target: Tensor, rng: np.random.Generator) -> Tensor:
     mask = torch.roll(mask, tuple(int(v) for v in rng.integers(-2, 3, 3)), dims=(1, 2, 3))
     if rng.random() < 0.7:
         coarse = torch.from_numpy(rng.normal(0, rng.uniform(0.1, 0.6), (1, 1, 6, 6, 6))).float()
-        mask = mask + F.interpolate(coarse, size=(size,) * 3, mode="trilinear")[0] * F.max_pool3d(mask, 5, 1, 2)
+        waves = F.interpolate(coarse.to(mask.device), size=(size,) * 3, mode="trilinear")[0]
+        mask = mask + waves * F.max_pool3d(mask, 5, 1, 2)
     logits = (2 * mask - 1) * LARGEST_LOGIT * float(rng.choice([0.3, 1.0]))
     if rng.random() < 0.3:
         # What an earlier, smaller cube did not show counts as background there.

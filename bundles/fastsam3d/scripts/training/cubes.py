@@ -20,6 +20,8 @@ from ..common.intensity import NORMALISATIONS, normalise
 FEWEST_VOXELS = 120
 # An object that got lost is looked for again, each time content with half as many voxels.
 ATTEMPTS = 24
+# How often a random point of an object lies in its inner part, and not anywhere in it.
+INNER_SHARE = 0.75
 
 
 class Volume(NamedTuple):
@@ -135,7 +137,7 @@ def plain_cube(volume: Volume, target: Sequence[int], size: int, normalisation: 
 
 def random_point(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(3,) a voxel of the mask, three times of four in its inner part."""
-    if rng.random() < 0.75:
+    if rng.random() < INNER_SHARE:
         return np.array(random_inner_point(mask, rng))
     voxels = np.flatnonzero(mask)
     return np.array(np.unravel_index(rng.choice(voxels), mask.shape))

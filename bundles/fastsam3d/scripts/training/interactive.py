@@ -80,6 +80,9 @@ def interact(
     logits, ious = [], []
     for step in range(steps):
         learned = step >= rehearsed
+        if step == rehearsed:
+            # Weights that were cast for a rehearsed step, without a gradient, must not be taken for the others.
+            torch.clear_autocast_cache()
         with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
             answer, iou = network.decode(embedding, *state.prompts, rounds=rounds)
         if learned:
