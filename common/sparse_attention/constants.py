@@ -9,6 +9,9 @@ from functools import lru_cache, wraps
 
 import torch
 
+# A recorded CUDA graph reads its constants where they lay while it was recorded, for as long as it is replayed.
+_recorded: list = []
+
 
 def constant(build: Callable) -> Callable:
     """Keep what `build` returns for its last 64 sets of arguments; the result must not be changed in place."""
@@ -22,6 +25,12 @@ def constant(build: Callable) -> Callable:
     @wraps(build)
     def wrapper(*args):
         # While a graph is traced the tensors are stand-ins of that trace and must not outlive it.
-        return build(*args) if torch.compiler.is_compiling() else cached(*args)
+        if torch.compiler.is_compiling():
+            return build(*args)
+        kept = cached(*args)
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            if not any(kept is known for known in _recorded):
+                _recorded.append(kept)
+        return kept
 
     return wrapper

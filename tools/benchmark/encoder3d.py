@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bundles.fastsam3d.scripts.inference.fast_layers import CompiledEncoder, faster
-from bundles.fastsam3d.scripts.inference.fast_path import choose_precision
+from bundles.fastsam3d.scripts.inference.fast_layers import faster
+from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, in_one_piece
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
 from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D
 from bundles.fastsam3d.scripts.networks.student import StudentEncoder3D
@@ -87,9 +87,9 @@ def _fast(student: nn.Module, precision: str, compiled: bool) -> nn.Module:
     plain = precision == "plain"
     dtype = torch.bfloat16 if plain or precision == "int8" else getattr(torch, precision)
     encoder = copy.deepcopy(student).to(dtype)
-    if not plain:
-        faster(encoder, "int8" if precision == "int8" else "plain" if compiled else "packed")
-    return CompiledEncoder(encoder) if compiled else encoder
+    if plain:
+        return encoder
+    return in_one_piece(faster(encoder, "int8" if precision == "int8" else "plain" if compiled else "packed"), compiled)
 
 
 def _run(encoder: nn.Module, volume: Tensor) -> Any:

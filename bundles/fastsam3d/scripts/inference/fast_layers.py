@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..networks.embedding import Embedding
 from ..networks.layers import MLP, PatchEmbed3D
 from ..networks.mask_decoder import Attention, SplitCells
 from .few_tokens import ImageToTokens, TokensToImage
@@ -193,22 +192,3 @@ class ExactGroupNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same shape and dtype."""
         return F.group_norm(x.float(), self.groups, self.weight, self.bias, self.eps).to(x.dtype)
-
-
-class CompiledEncoder(nn.Module):
-    """An image encoder run through ``torch.compile``; on a GPU its kernels are replayed as one CUDA graph."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.compiled = torch.compile(encoder, dynamic=False)
-        self.graphed = torch.compile(encoder, dynamic=False, mode="reduce-overhead")
-
-    def forward(self, image: Tensor) -> Tensor | Embedding:
-        """As the encoder."""
-        if not image.is_cuda:
-            return self.compiled(image)
-        out = self.graphed(image)
-        # The next replay overwrites what this one returns, and embeddings are kept.
-        if not isinstance(out, Tensor):
-            return out._replace(features=out.features.clone(), skips=tuple(s.clone() for s in out.skips))
-        return out.clone()

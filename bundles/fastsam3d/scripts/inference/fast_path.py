@@ -14,8 +14,9 @@ from torch import nn
 
 from ..common.precision import computes_bfloat16
 from ..common.weights import weights_key
-from .fast_layers import CompiledEncoder, faster
+from .fast_layers import faster
 from .fast_refiner import FastRefiner
+from .replayed import Replayed
 
 PRECISIONS = ("float32", "mixed", "bfloat16", "float16", "int8")
 
@@ -71,9 +72,15 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     fast.mask_decoder = faster(fast.mask_decoder)
     if refined:
         fast.refiner = faster(FastRefiner(fast.refiner.to(torch.float32 if exact else half), half))
-    if compiled:
-        fast.image_encoder = CompiledEncoder(fast.image_encoder)
+    fast.image_encoder = in_one_piece(fast.image_encoder, compiled)
     return fast
+
+
+def in_one_piece(encoder: nn.Module, compiled: bool) -> nn.Module:
+    """The encoder through ``torch.compile`` where asked for, and on a GPU as one CUDA graph."""
+    if compiled:
+        encoder = torch.compile(encoder, dynamic=False)
+    return Replayed(encoder) if any(p.is_cuda for p in encoder.parameters()) else encoder
 
 
 class FastPath:
