@@ -5,12 +5,15 @@
 
 ::
 
-    python -m tools.train_default --data ../shared/data --run runs/default --batch 8 --minutes 8
+    python -m tools.train_default --data ../shared/data --run runs/default --mixed --batch 8 --objects 3 --minutes 8
     python -m tools.benchmark classical ../shared/data --methods fastsam3d
 
 The same command on a GPU and, with ``--batch 1`` and hours instead of minutes, on a CPU; it goes on where it was
-stopped, on either. The first third of the training is on cubes of 64 voxels a side, which are cheap; then sizes take
-turns, so that objects that fill many voxels are learned too, and at last most cubes have the 128 of inference.
+stopped, on either. How the shipped weights came about, command by command, is in the bundle's docs.
+
+Without ``--mixed`` most steps are on cubes of 64 voxels a side, which are cheap, and the last tenth on the 128 that
+inference shows; with it sizes take turns, so that objects that fill many voxels are learned at a rate that still moves
+the weights.
 """
 
 from __future__ import annotations
@@ -39,15 +42,14 @@ from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, inte
 from common.devices import checked_device
 from common.precision import computes_bfloat16
 from common.weights import load_weights
-from tools.training_cubes import TrainingCubes
+from tools.training_cubes import REAL_SHARE, TrainingCubes
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
 # Voxels a side of the cubes and cubes a step, which take turns.
 Sizes = Sequence[tuple[int, int]]
 # From this share of the training on: sizes.
-MIXED: Sizes = ((64, 2), (96, 1), (128, 1), (64, 2), (96, 1))
-LARGE: Sizes = ((128, 1), (96, 1), (128, 1))
-STAGES: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2),)), (0.35, MIXED), (0.85, LARGE))
+STAGES: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2),)), (0.9, ((128, 1),)))
+MIXED: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2), (96, 1), (128, 1), (64, 2), (96, 1))),)
 # Two steps are learned from; how many lead to them is drawn from REHEARSED. Most see the last step's logits.
 PERSON = Clicking(
     steps=2,
@@ -143,6 +145,7 @@ class Training:
         amp: compute in bfloat16, which is fast only where the device does, see :func:`computes_bfloat16`.
         workers: processes that make cubes.
         batch: how many times the cubes of ``stages`` in a step.
+        real: share of the cubes that are of real volumes.
 
     Raises:
         ValueError: the run's state was trained on other real volumes.
@@ -162,9 +165,10 @@ class Training:
         amp: bool = True,
         workers: int = 1,
         batch: int = 1,
+        real: float = REAL_SHARE,
     ) -> None:
         self.state_path = run / "state.pt"
-        self.cubes = TrainingCubes(data, seed, objects)
+        self.cubes = TrainingCubes(data, seed, objects, real)
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         decayed = [p for p in network.parameters() if p.dim() > 1]
@@ -315,6 +319,7 @@ def main() -> None:
     parser.add_argument("--mixed", action="store_true", help="cubes of 64, 96 and 128 voxels a side from the start")
     parser.add_argument("--batch", type=int, default=1, help="times as many cubes a step; 8 suits a large GPU")
     parser.add_argument("--objects", type=int, default=2, help="asked for in each cube (%(default)s)")
+    parser.add_argument("--real", type=float, default=REAL_SHARE, help="share of cubes of real volumes (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--steps", type=int, default=5000, help="to train for (%(default)s)")
     parser.add_argument("--minutes", type=float, help="of training instead of --steps, earlier slices counted in")
@@ -326,6 +331,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if min(arguments.batch, arguments.objects) < 1:
         parser.error(f"--batch {arguments.batch}, --objects {arguments.objects}: expected positive numbers")
+    if not 0 <= arguments.real <= 1:
+        parser.error(f"--real {arguments.real}: expected a share, 0 to 1")
     if arguments.steps < 1 or (arguments.minutes is not None and arguments.minutes <= 0):
         parser.error(f"--steps {arguments.steps}, --minutes {arguments.minutes}: expected positive numbers")
     if arguments.data is not None and not arguments.data.is_dir():
@@ -350,12 +357,13 @@ def main() -> None:
             arguments.steps if arguments.minutes is None else None,
             arguments.minutes or 0,
             arguments.rate,
-            ((0.0, MIXED),) if arguments.mixed else STAGES,
+            MIXED if arguments.mixed else STAGES,
             arguments.objects,
             # Emulated, bfloat16 would be many times as slow.
             amp=computes_bfloat16(device) and not arguments.fp32,
             workers=workers if arguments.workers is None else arguments.workers,
             batch=arguments.batch,
+            real=arguments.real,
         )
     except ValueError as error:
         parser.error(str(error))

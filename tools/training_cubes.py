@@ -41,7 +41,8 @@ SHARES = {
     "sct_spinalcord": 1,
     "pyradiomics": 1,
 }
-REAL_SHARE = 0.3
+# How many of the cubes are of real volumes, where there are any.
+REAL_SHARE = 0.4
 # Cubes with more voxels a side than this are for objects that fill many; how many of them show a large one.
 SMALL, LARGE_SHARE = 64, 0.5
 # Made-up volumes have voxels of 1 mm.
@@ -114,12 +115,14 @@ class TrainingCubes(torch.utils.data.Dataset):
         folder: real sets, see :func:`real_volumes`; None for made-up volumes alone.
         seed: of everything random.
         objects: in each cube.
+        real: share of the cubes that are of real volumes.
     """
 
-    def __init__(self, folder: Path | None, seed: int, objects: int = 4) -> None:
+    def __init__(self, folder: Path | None, seed: int, objects: int = 4, real: float = REAL_SHARE) -> None:
         self.volumes = real_volumes(folder) if folder else []
         self.seed = seed
         self.objects = objects
+        self.real = real
         sets = [v.name.split("/")[0] for v in self.volumes]
         weights = np.array([SHARES[s] / sets.count(s) for s in sets])
         self.weights = weights / weights.sum() if sets else weights
@@ -129,7 +132,7 @@ class TrainingCubes(torch.utils.data.Dataset):
         number, size = item
         rng = np.random.default_rng((self.seed, number))
         while True:
-            if self.volumes and rng.random() < REAL_SHARE:
+            if self.volumes and rng.random() < self.real:
                 volume = self.volumes[rng.choice(len(self.volumes), p=self.weights)]
                 if len(volume.targets) > 8 and rng.random() < 0.3:
                     volume = repainted(volume, rng)

@@ -123,6 +123,47 @@ def test_weights_to_start_from_have_to_fit(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_batch_is_so_many_times_the_cubes_of_a_step(tmp_path):
+    run = training(tmp_path / "run", batch=3, objects=2, steps=2, stages=((0.0, ((SIZE, 2),)),))
+    seen = []
+    step = run._train
+    run._train = lambda cubes, means: (seen.append(cubes), step(cubes, means))
+    run.run()
+    assert [c.image.shape for c in seen] == [(6, 1, SIZE, SIZE, SIZE)] * 2
+    # Shares of the cells of the logits, as the objects' own voxels give them.
+    assert [c.targets.shape for c in seen] == [(6, 2, 1, SIZE // 2, SIZE // 2, SIZE // 2)] * 2
+    voxels = run.cubes[0, SIZE].targets.float().flatten(1).sum(1)
+    assert torch.equal(8 * seen[0].targets[0].float().flatten(1).sum(1), voxels)
+    assert run.number == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch", "0"], "--batch 0"),
+        (["--objects", "-1"], "--objects -1"),
+        (["--device", "cuda:99"], "device 'cuda:99'"),
+        (["--minutes", "0"], "--minutes 0"),
+        (["--real", "1.5"], "--real 1.5"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr("sys.argv", ["train_default", "--run", str(tmp_path / "run"), *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a training that moves from a GPU to a CPU needs both")
+def test_a_training_moves_from_a_gpu_to_a_cpu(tmp_path):
+    first = Training(tmp_path, None, small_network().cuda(), steps=2, stages=((0.0, ((SIZE, 1),)),), workers=0)
+    first.run(tmp_path / "model.pt")
+    assert all(v.device.type == "cpu" for v in weights(tmp_path / "model.pt").values())
+    second = training(tmp_path, steps=3)
+    second.run()
+    assert second.step == 3
+
+
 def test_a_stopped_training_goes_on_with_its_own_data_alone(tmp_path, monkeypatch):
     training(tmp_path, steps=1).run()
     real = SimpleNamespace(name=f"{next(iter(SHARES))}/some volume")

@@ -59,7 +59,7 @@ def network():
         32, 8, 24, 2, 3, ffn_blocks=1, out_channels=24, patterns=((8, 1),), order="morton", stem=ConvStem3D((8, 8), 24)
     )
     decoder = MaskDecoder3D(24, heads=2, mlp_dim=32, iou_head_hidden_dim=16, skip_channels=(8, 8))
-    refiner = Refiner(8, (8, 8, 8))
+    refiner = Refiner(8, (8, 8, 8), embed_dim=24, context=4)
     return FastSAM3D(encoder, PromptEncoder3D(24, boxes=True), decoder, refiner, draw_prompts=True).eval()
 
 
@@ -78,12 +78,20 @@ def test_objects_do_not_change_each_other_s_refined_masks(network):
 def test_the_refiner_sees_clicks_boxes_and_the_last_mask(network):
     embedding = network.encode(torch.randn(1, 1, *SIZE))
     zeros, detail = torch.zeros(1, 1, 16, 16, 16), embedding.detail
-    assert detail.shape == (1, 9, 16, 16, 16)
+    assert detail.shape == (1, 13, 16, 16, 16)
     clicked = draw_points(zeros, torch.tensor([[[9.0, 9, 9]]]), torch.tensor([[1]]), SIZE)
     far, near = (network.refiner.near(seeds, detail) for seeds in (zeros, clicked))
     nothing = network.refiner(zeros, zeros, far, detail)
     for changed in ((clicked, zeros, far), (zeros, clicked, far), (zeros, zeros, near)):
         assert (network.refiner(*changed, detail) - nothing).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_the_refiner_sees_the_embedding_only_where_it_is_asked_to(network):
+    image, finest, features = torch.randn(1, 1, *SIZE), torch.randn(1, 8, 16, 16, 16), torch.randn(1, 24, 4, 4, 4)
+    seen, other = (network.refiner.see(image, finest, x) for x in (features, -features))
+    assert torch.equal(seen[:, :9], other[:, :9]) and not torch.allclose(seen[:, 9:], other[:, 9:], atol=0.1)
+    assert Refiner(8, (8, 8, 8)).see(image, finest, features).shape == (1, 9, 16, 16, 16)
 
 
 @torch.no_grad()

@@ -118,9 +118,8 @@ def test_other_convolutions_stay_torch_s_own(form):
 def refined_network() -> FastSAM3D:
     """The bundle's form in a small size, with a refiner and drawn prompts."""
     network = small_network(stem=True)
-    refined = FastSAM3D(
-        network.image_encoder, network.prompt_encoder, network.mask_decoder, Refiner(4, (8, 12, 16)), draw_prompts=True
-    )
+    refiner = Refiner(4, (8, 12, 16), embed_dim=network.prompt_encoder.no_mask_embed.embedding_dim, context=3)
+    refined = FastSAM3D(network.image_encoder, network.prompt_encoder, network.mask_decoder, refiner, draw_prompts=True)
     with torch.no_grad():
         for parameter in refined.refiner.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
