@@ -42,7 +42,7 @@ class SeenImage(NamedTuple):
 class FastRefiner(nn.Module):
     """Computes what a :class:`..networks.refiner.Refiner` computes.
 
-    Of the 23 channels that its first convolutions read, 17 depend on the image alone and 4 on the clicks alone; only 2
+    Of the 31 channels that its first convolutions read, 25 depend on the image alone and 4 on the clicks alone; only 2
     change from one round of a click to the next. A convolution is a sum over its input channels: the shares of the
     others are added up beforehand.
 
@@ -56,6 +56,7 @@ class FastRefiner(nn.Module):
 
     def __init__(self, refiner: Refiner, inner: torch.dtype) -> None:
         super().__init__()
+        self.context = refiner.context
         down, *rest = refiner.unet.model
         self.inner, self.rest = inner, nn.Sequential(*rest).to(inner)
         first = _joined(down.residual, down.conv.unit0.conv)
@@ -82,10 +83,13 @@ class FastRefiner(nn.Module):
         # Nearness is smooth and between 0 and 1; convolving so few channels in float32 is slow.
         self.near_down, self.near_edges = self.near_down.to(inner), self.near_edges.to(inner)
 
-    def see(self, image: Tensor, finest: Tensor) -> SeenImage:
+    def see(self, image: Tensor, finest: Tensor, features: Tensor) -> SeenImage:
         """See ``Refiner.see``."""
         small = F.interpolate(image, size=finest.shape[2:], mode="area")
-        detail = self._innermost(torch.cat([small.to(finest.dtype), finest], dim=1))
+        seen = [small.to(finest.dtype), finest]
+        if self.context is not None:
+            seen.append(self.context(features, finest.shape[2:]))
+        detail = self._innermost(torch.cat(seen, dim=1))
         return SeenImage(small, Sums(self.image_down(detail), self.image_edges(detail)))
 
     def near(self, seeds: Tensor, detail: SeenImage) -> Sums:

@@ -56,7 +56,7 @@ class FastSAM3D(nn.Module):
         out = self.image_encoder(image.to(self.mask_decoder.iou_token.weight.dtype))
         features, skips = (out.features, out.skips) if isinstance(out, Embedding) else (out, ())
         code = self.prompt_encoder.pe_layer.grid(features.shape[2:]).to(features.dtype)
-        detail = None if self.refiner is None else self.refiner.see(image, skips[-1])
+        detail = None if self.refiner is None else self.refiner.see(image, skips[-1], features)
         return Embedding(features, tuple(image.shape[2:]), self.mask_decoder.project_skips(skips), code, detail)
 
     def decode(

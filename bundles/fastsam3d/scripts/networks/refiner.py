@@ -21,6 +21,18 @@ SCALES = (0.5, 2.0)
 FINEST = 32
 
 
+class Context(nn.Module):
+    """Few mixtures of the embedding's channels, on the grid of the logits: what is where, for all clicks."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv3d(channels, out_channels, kernel_size=1)
+
+    def forward(self, features: Tensor, size: Sequence[int]) -> Tensor:
+        """(B, C, d, h, w) -> (B, C', *size)."""
+        return F.interpolate(self.mix(features), size=tuple(size), mode="trilinear")
+
+
 class Refiner(nn.Module):
     """Adds to the decoder's logits what a U-Net makes of them, of the prompts drawn as a mask and of the image.
 
@@ -33,14 +45,24 @@ class Refiner(nn.Module):
         detail_channels: of the encoder's finest feature map, on the grid of the logits.
         channels: of the U-Net's levels, the first at half the grid of the logits; multiples of 4.
         width: channels on the grid of the logits itself, a multiple of 4.
+        embed_dim: channels of the image's embedding, of which the U-Net is shown ``context`` mixtures; None for none.
+        context: see ``embed_dim``.
     """
 
-    def __init__(self, detail_channels: int = 16, channels: Sequence[int] = (32, 64, 96, 128), width: int = 8) -> None:
+    def __init__(
+        self,
+        detail_channels: int = 16,
+        channels: Sequence[int] = (32, 64, 96, 128),
+        width: int = 8,
+        embed_dim: int | None = None,
+        context: int = 8,
+    ) -> None:
         super().__init__()
+        self.context = None if embed_dim is None else Context(embed_dim, context)
         # Normalised over groups of channels: over a batch objects would change each other's masks.
         norm = ("group", {"num_groups": 4})
         # The image, the logits, the prompts, and the nearness of foreground and background at two scales.
-        inputs = detail_channels + 3 + 2 * len(SCALES)
+        inputs = detail_channels + 3 + 2 * len(SCALES) + (0 if self.context is None else context)
         self.unet = UNet(3, inputs, width, channels, (2,) * (len(channels) - 1), num_res_units=1, norm=norm)
         self.edges = nn.Sequential(
             nn.Conv3d(inputs + width, width, kernel_size=3, padding=1),
@@ -49,10 +71,21 @@ class Refiner(nn.Module):
             nn.Conv3d(width, 1, kernel_size=1),
         )
 
-    def see(self, image: Tensor, finest: Tensor) -> Tensor:
-        """(B, 1, ...) image and (B, c, D, H, W) the encoder's finest map -> (B, 1 + c, D, H, W): both on one grid."""
-        small = F.interpolate(image, size=finest.shape[2:], mode="area")
-        return torch.cat([small.to(finest.dtype), finest], dim=1)
+    def see(self, image: Tensor, finest: Tensor, features: Tensor) -> Tensor:
+        """What of the image every click needs, on the grid of the logits.
+
+        Args:
+            image: (B, 1, ...) the cube.
+            finest: (B, c, D, H, W) the encoder's finest map.
+            features: (B, C, d, h, w) the embedding.
+
+        Returns:
+            (B, 1 + c + context, D, H, W), the image in front.
+        """
+        seen = [F.interpolate(image, size=finest.shape[2:], mode="area"), finest]
+        if self.context is not None:
+            seen.append(self.context(features, finest.shape[2:]))
+        return torch.cat([x.to(finest.dtype) for x in seen], dim=1)
 
     def near(self, seeds: Tensor, detail: Tensor) -> Tensor:
         """What the clicks alone decide, and no last mask: computed once for all rounds of a click.
