@@ -18,7 +18,7 @@ from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt, read_prompts,
 from bundles.fastsam3d.scripts.inference import cubes
 from bundles.fastsam3d.scripts.inference.cases import case_name, list_cases
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
+from bundles.fastsam3d.scripts.inference.inferer import IGNORED, ClickInferer
 from bundles.fastsam3d.scripts.inference.label_map import count_voxels, label_map
 from bundles.fastsam3d.scripts.inference.scribbles import POINTS_PER_STROKE, scribble_points
 from bundles.fastsam3d.scripts.inference.targets import Target, View
@@ -157,6 +157,16 @@ def test_a_further_click_adds_or_takes_away_but_never_both(one_way):
     network = Said(halves)
     ((logits, _),) = decode_clicks(network, memory_of(network), [prompt((10, 16, 16))], one_way=one_way)
     assert torch.equal(logits[0], halves)
+
+
+@pytest.mark.parametrize(("sure", "reaches_far"), [(1.0, False), (1.5, True)])
+def test_far_from_a_later_correction_the_mask_changes_only_where_the_answer_is_surer(sure, reaches_far):
+    clicks = prompt((3, 3, 3), (3, 3, 4), (3, 3, 3))
+    for one_way, everywhere in ((True, reaches_far), (False, True)):
+        network = Said(-3, -3, sure)
+        ((logits, _),) = decode_clicks(network, memory_of(network), [clicks], one_way=one_way)
+        mask = logits[0] > 0
+        assert mask[:6, :6, :6].all() and bool(mask.all()) == everywhere
 
 
 def test_clicks_are_replayed_with_the_last_logits():
@@ -355,7 +365,9 @@ def test_a_click_outside_the_finer_cube_asks_for_one_that_shows_it():
     click = NODULE.click(FINE)
     far = FINE.to_voxels(np.array([12, -30, 45]) + [0, 0, 14])
     summary = summary_of(inferer(scene(NODULE.image(FINE), FINE, foreground=[click, far]), network))
-    assert summary["objects"][0]["cubes"][-1]["spacing_mm"] > narrow and summary["objects"][0]["notes"] == []
+    assert summary["objects"][0]["cubes"][-1]["spacing_mm"] > narrow
+    # There is nothing there to be found.
+    assert summary["objects"][0]["notes"] == [IGNORED.format(1)]
 
 
 def test_an_object_that_corrections_make_small_gets_its_finer_cube_then():

@@ -25,11 +25,13 @@ from ..common.intensity import NORMALISATIONS, intensity_bounds
 from . import cubes
 from .decoding import CubeMemory, decode_clicks
 from .fast_path import FastPath
+from .honoured import honoured
 from .label_map import count_voxels, label_map
 from .scene import Scene, unpack
 from .summary import summarise
 from .targets import Target, View, cube_prompt, place, share_cubes
 
+IGNORED = "clicks that the network did not follow: {}; the mask was set right around them"
 SMALL = "the mask is small"
 
 
@@ -108,6 +110,9 @@ class ClickInferer(Inferer):
                 self._follow(scene.grid, group, look)
                 for target in group:
                     self._refine(scene.grid, target, look)
+                    ignored = max(v.ignored for v in target.views)
+                    if ignored:
+                        target.notes.append(IGNORED.format(ignored))
                     bar.update()
         labels = label_map(targets, scene.grid, scene.image.device)
         voxels = count_voxels(labels, targets, scene.grid)
@@ -216,8 +221,9 @@ class _Look:
             results = decode_clicks(self.network, memory, prompts, self.config.rounds, self.config.one_way)
             self.decoded += memory.decoded - before
         self.seconds["decode"] += self._now() - start
-        for target, (logits, score), count in zip(targets, results, clicks, strict=True):
-            target.views.append(View(seen.cube, seen.low, logits, memory.inside, score, count))
+        for target, prompt, (logits, score), count in zip(targets, prompts, results, clicks, strict=True):
+            logits, ignored = honoured(logits, prompt.cells, prompt.labels)
+            target.views.append(View(seen.cube, seen.low, logits, memory.inside, score, count, ignored))
             target.looks.append((seen.cube, why))
 
     def _encode(self, cube: Grid) -> CubeMemory:

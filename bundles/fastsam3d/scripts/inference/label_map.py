@@ -72,14 +72,20 @@ def _positive_part(view: View) -> Grid:
 
 
 def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:
-    """(X, Y, Z) logits on ``region``: each view overwrites what coarser ones said of its cube."""
+    """(X, Y, Z) logits on ``region``: each view overwrites what coarser ones said of its cube, all but its border.
+
+    A click right on the border of a cube counts as outside, and is answered by the coarser one.
+    """
     logits = None
     for view in reversed(views):
-        start, stop = overlap(region, view.grid)
+        rim = 0 if view is views[-1] else 1
+        grid = view.grid.crop([rim] * 3, [n - rim for n in view.grid.shape])
+        start, stop = overlap(region, grid)
         part = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
         # A thick slice gets what its middle says: a mean would mix it with what lies beside it.
-        values, inside = resample(view.logits, view.grid, region.crop(start, stop), average=False)
-        if inside.shape == region.shape and _covers(view.grid, region):
+        seen = view.logits[(slice(None), *(slice(rim, n - rim) for n in view.grid.shape))]
+        values, inside = resample(seen, grid, region.crop(start, stop), average=False)
+        if inside.shape == region.shape and _covers(grid, region):
             # As with most objects: nothing of any other view is left to be seen.
             logits = values[0]
             continue

@@ -35,6 +35,7 @@ class View:
         inside: (*grid.shape) bool, where the image is.
         score: predicted IoU.
         clicks: how many of the object's clicks the logits know of, the first ones.
+        ignored: how many of them the network did not follow, see :func:`.honoured.honoured`.
     """
 
     cube: Grid
@@ -43,6 +44,7 @@ class View:
     inside: Tensor
     score: float
     clicks: int = 0
+    ignored: int = 0
 
     # Both are asked for many times in a request.
     @cached_property
@@ -176,6 +178,7 @@ def cube_prompt(
         box,
         _last_logits(scene, target, low),
         max(1, at_once),
+        torch.as_tensor(low.to_voxels(places)[within], dtype=torch.float32, device=scene.image.device),
     )
 
 

@@ -1,0 +1,47 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""Where somebody clicked the mask says what they said, whatever the network makes of the click."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..networks.prompt_encoder import FOREGROUND
+
+# The logit around a click that the network did not follow.
+SURE = 2.0
+
+
+def honoured(logits: Tensor, places: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+    """The logits, changed in the cells around each click that they contradict.
+
+    Where nothing was found at all it stays so: a speck around the click would look like an answer.
+
+    Args:
+        logits: (1, D, H, W).
+        places: (P, 3) indices of the clicks among the cells, not rounded; the newest last.
+        labels: (P,) 1 foreground, 0 background.
+
+    Returns:
+        (1, D, H, W), the same tensor where they contradict none, and how many they contradict. Of clicks between the
+        same cells the newest counts.
+    """
+    size = torch.tensor(logits.shape[1:], device=logits.device)
+    low = places.floor()
+    beyond = (places - low)[:, None]
+    # The eight cells between which the logit at a place is interpolated; beyond the outermost ones they are repeated.
+    corners = torch.cartesian_prod(*[torch.arange(2, device=logits.device)] * 3)
+    x, y, z = (low.long()[:, None] + corners).clamp(min=0).minimum(size - 1).unbind(-1)
+    shares = torch.where(corners == 1, beyond, 1 - beyond).prod(-1)
+    wanted = labels == FOREGROUND
+    wrong = ((logits[0, x, y, z] * shares).sum(1) > 0) != wanted
+    if not bool(wrong.any()) or not bool((logits > 0).any()):
+        return logits, 0
+    logits = logits.clone()
+    for i in range(int(wrong.nonzero()[0]), len(places)):
+        # A later click that was followed may lie between the same cells.
+        if bool(((logits[0, x[i], y[i], z[i]] * shares[i]).sum() > 0) != wanted[i]):
+            logits[0, x[i], y[i], z[i]] = SURE if wanted[i] else -SURE
+    return logits, int(wrong.sum())
