@@ -159,16 +159,6 @@ def test_a_further_click_adds_or_takes_away_but_never_both(one_way):
     assert torch.equal(logits[0], halves)
 
 
-@pytest.mark.parametrize(("sure", "reaches_far"), [(1.0, False), (1.5, True)])
-def test_far_from_a_later_correction_the_mask_changes_only_where_the_answer_is_surer(sure, reaches_far):
-    clicks = prompt((3, 3, 3), (3, 3, 4), (3, 3, 3))
-    for one_way, everywhere in ((True, reaches_far), (False, True)):
-        network = Said(-3, -3, sure)
-        ((logits, _),) = decode_clicks(network, memory_of(network), [clicks], one_way=one_way)
-        mask = logits[0] > 0
-        assert mask[:6, :6, :6].all() and bool(mask.all()) == everywhere
-
-
 def test_clicks_are_replayed_with_the_last_logits():
     network = ThresholdNetwork()
     decode_clicks(network, memory_of(network), [prompt((10, 16, 16), (20, 16, 16), (16, 3, 3), labels=[1, 1, 0])])

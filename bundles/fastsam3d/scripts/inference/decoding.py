@@ -18,11 +18,6 @@ from ..common.bounded_cache import tensor_bytes
 from ..networks.drawing import LARGEST_LOGIT
 from ..networks.prompt_encoder import FOREGROUND
 
-# A correction counts in full up to NEAR from its click, as a share of the cube's side, and by FAR_WEIGHT from FAR on.
-NEAR, FAR, FAR_WEIGHT = 0.1, 0.25, 0.7
-# The first correction, the second step, may still change all of the mask.
-STEADY_FROM = 2
-
 
 @dataclass
 class CubePrompt:
@@ -34,7 +29,7 @@ class CubePrompt:
         box: (2, 3) lowest and highest corner, or None.
         mask: (1, 4d, 4h, 4w) logits of the last mask, or None.
         at_once: how many points the first step shows.
-        cells: (P, 3) where the points lie among the cells of the logits, not rounded; as ``points`` where None.
+        cells: (P, 3) where the points lie among the cells of the logits, not rounded.
     """
 
     points: Tensor
@@ -43,9 +38,6 @@ class CubePrompt:
     mask: Tensor | None = None
     at_once: int = 1
     cells: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        self.cells = self.points if self.cells is None else self.cells
 
     @property
     def steps(self) -> int:
@@ -123,8 +115,7 @@ def decode_clicks(
         rounds: how often the decoder is asked for the first prompts, each time with its own last mask: what they say
             spreads a little further over a large object each time. A correction asks once.
         one_way: a further click on the object only adds to the last mask, one on the background only takes away: no
-            correction spoils what was right elsewhere. From the third step on it also counts less the farther from the
-            click, see :func:`weight_of_a_click`.
+            correction spoils what was right elsewhere.
     """
     starts, answers = zip(*(_last_known(memory, p) for p in prompts), strict=True)
     answers = list(answers)
@@ -144,30 +135,12 @@ def decode_clicks(
             memory.decoded += asked
             for row, i in enumerate(members):
                 found = logits[row].float()
-                if one_way and step >= STEADY_FROM:
-                    weight = weight_of_a_click(prompts[i].cells[shown - 1], found)
-                    found = torch.lerp(masks[row], found.clamp(-LARGEST_LOGIT, LARGEST_LOGIT), weight)
                 if one_way and step > 0:
                     either = torch.maximum if prompts[i].labels[shown - 1] == FOREGROUND else torch.minimum
                     found = either(found, answers[i][0])
                 answers[i] = found, float(iou[row, 0])
                 memory.keep(prompts[i].key(step), answers[i])
     return answers
-
-
-def weight_of_a_click(cell: Tensor, logits: Tensor) -> Tensor:
-    """(d, h, w): how much of a new answer counts, 1 near its click and ``FAR_WEIGHT`` far from it, the rest being the
-    last one: what lies far from a correction changes only where the network is surer of it than it was.
-
-    Args:
-        cell: (3,) place of the click among the cells, not rounded.
-        logits: (1, d, h, w).
-    """
-    size = logits.shape[1:]
-    axes = [(torch.arange(n, device=logits.device) - c) / max(size) for n, c in zip(size, cell, strict=True)]
-    x, y, z = (axis**2 for axis in axes)
-    distance = (x[:, None, None] + y[:, None] + z).sqrt()
-    return 1 - (1 - FAR_WEIGHT) * ((distance - NEAR) / (FAR - NEAR)).clamp(0, 1)
 
 
 def _last_known(memory: CubeMemory, prompt: CubePrompt) -> tuple[int, tuple[Tensor | None, float]]:
