@@ -1,0 +1,41 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+import pytest
+import torch
+
+from tools.mean_weights import main
+
+
+def saved(path, **tensors):
+    torch.save(tensors, path)
+    return str(path)
+
+
+def test_the_mean_of_each_tensor_in_its_own_dtype(tmp_path):
+    one = saved(tmp_path / "one.pt", a=torch.tensor([1.0, 2]).half(), n=torch.tensor(3))
+    two = saved(tmp_path / "two.pt", a=torch.tensor([3.0, 8]).half(), n=torch.tensor(5))
+    out = tmp_path / "new" / "mean.pt"
+    assert main([str(out), one, two]) == 0
+    mean = torch.load(out, weights_only=True)
+    assert mean["a"].dtype == torch.float16 and mean["a"].tolist() == [2, 5] and mean["n"] == 3
+    assert main([str(out), one, one, one, two]) == 0
+    assert torch.load(out, weights_only=True)["a"].tolist() == [1.5, 3.5]
+    assert [p.name for p in out.parent.iterdir()] == ["mean.pt"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"b": torch.ones(2)}, {"a": torch.ones(3)}, {"a": torch.ones(2), "b": torch.ones(1)}]
+)
+def test_other_networks_are_refused(tmp_path, capsys, other):
+    one, two = saved(tmp_path / "one.pt", a=torch.ones(2)), saved(tmp_path / "two.pt", **other)
+    assert main([str(tmp_path / "out.pt"), one, two]) == 1
+    assert "different networks" in capsys.readouterr().err and not (tmp_path / "out.pt").exists()
+
+
+def test_a_mean_needs_two_and_files_that_are_there(tmp_path, capsys):
+    one = saved(tmp_path / "one.pt", a=torch.ones(2))
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path / "out.pt"), one])
+    assert main([str(tmp_path / "out.pt"), one, str(tmp_path / "missing.pt")]) == 1
+    assert "no such file" in capsys.readouterr().err
