@@ -53,7 +53,8 @@ class _Recording:
             for _ in range(WARM_UP):
                 encoder(self.image)
         current.wait_stream(side)
-        with torch.cuda.graph(self.graph):
+        # Other threads may allocate meanwhile: a server goes on answering.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.out = encoder(self.image)
 
     def __call__(self, image: Tensor) -> Tensor | Embedding:
