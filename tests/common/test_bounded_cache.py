@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from common import bounded_cache
 from common.bounded_cache import BoundedCache, digest, tensor_bytes
 
 
@@ -131,6 +132,13 @@ def test_digests_tell_content_shape_and_type():
     others = [x + 1e-6, x.view(4, 6), x.double(), x.view(4, 6).T]
     assert len({digest(v) for v in (x, *others)}) == 5
     assert digest(x.view(4, 6).T) == digest(x.view(4, 6).T.contiguous())
+
+
+def test_digests_tell_the_order_of_what_threads_hash(monkeypatch):
+    monkeypatch.setattr(bounded_cache, "PIECE", 16)
+    x = torch.arange(26.0)
+    others = [x.roll(4), x.roll(1), x.flip(0), torch.cat([x[4:8], x[:4], x[8:]])]
+    assert digest(x) == digest(x.clone()) and len({digest(v) for v in (x, *others)}) == 5
 
 
 def test_bytes_of_nested_tensors():

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImaged
 
 from .common.bounded_cache import BoundedCache, digest, tensor_bytes
+from .nifti_reader import NiftiReader
 from .row_order import RowOrder
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class LoadVolumed(LoadImaged):
 
     def __init__(self, keys: str | list[str] = "image", cache_bytes: int = 0, **kwargs: Any) -> None:
         super().__init__(keys, image_only=True, ensure_channel_first=True, **kwargs)
-        self._loader.readers = [RowOrder(reader) for reader in self._loader.readers]
+        readers = self._loader.readers
+        self._loader.readers = [NiftiReader() if type(r) is NibabelReader else RowOrder(r) for r in readers]
         self.cache = BoundedCache(cache_bytes, tensor_bytes)
 
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:

@@ -1,0 +1,120 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""NIfTI volumes read as MONAI reads them, by whatever unpacks them."""
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.transforms import LoadImaged
+from volumes import grid_around, rotation
+
+from bundles.fastsam3d.scripts import nifti_reader
+from bundles.fastsam3d.scripts.nifti_reader import SLICES, NiftiReader
+from bundles.fastsam3d.scripts.volumes import LoadVolumed
+
+TYPES = ["i1", "u1", "<i2", ">i2", "<u2", ">u4", "<i8", "<f4", ">f4", "<f8", ">f8"]
+GRID = grid_around(rotation(20, 30, -40) @ np.diag([-1.0, 2.0, 3.0]), (9, 8, 7))
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def unpacker(request, monkeypatch):
+    """What unpacks."""
+    if request.param == "isal":
+        pytest.importorskip("isal", reason="isal is not installed")
+    else:
+        monkeypatch.setattr(nifti_reader, "gzip", gzip)
+
+
+def write(path, voxels, affine=GRID.affine, kind=nib.Nifti1Image, slope=None):
+    """A file, its numbers stored as they are."""
+    image = kind(voxels, affine, dtype=voxels.dtype)
+    image.header.set_slope_inter(*((slope, -3.0) if slope else (1, 0)))
+    nib.save(image, path)
+    return str(path)
+
+
+def both(path):
+    """What MONAI and what this project makes of a file."""
+    plain = LoadImaged("image", image_only=True, ensure_channel_first=True)({"image": path})["image"]
+    return plain, LoadVolumed("image")({"image": path})["image"]
+
+
+def assert_same(path):
+    """Voxels, affine and shape, and the voxels' order in memory."""
+    expected, loaded = both(path)
+    assert loaded.is_contiguous() and loaded.dtype == torch.float32
+    assert torch.equal(loaded.as_tensor(), expected.as_tensor())
+    assert loaded.meta.keys() <= {*expected.meta, "notes", "reused"}
+    torch.testing.assert_close(loaded.affine, expected.affine, rtol=0, atol=0)
+    torch.testing.assert_close(loaded.meta["original_affine"], expected.meta["original_affine"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "A.NII.GZ"])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_voxels_of_any_type_are_those_that_monai_loads(tmp_path, unpacker, name, dtype):
+    voxels = np.random.default_rng(0).integers(0, 100, GRID.shape).astype(dtype)
+    assert_same(write(tmp_path / name, voxels))
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("slope", [None, 0.37])
+@pytest.mark.parametrize("depth", [1, SLICES - 1, SLICES, SLICES + 1, 5 * SLICES + 3])
+def test_volumes_of_any_depth_scaled_or_not(tmp_path, unpacker, kind, slope, depth):
+    voxels = np.random.default_rng(0).integers(-900, 900, (4, 3, depth), dtype=np.int16)
+    assert_same(write(tmp_path / "a.nii.gz", voxels, kind=kind, slope=slope))
+
+
+def test_the_reader_itself_turns_the_voxels(tmp_path, unpacker):
+    path = write(tmp_path / "a.nii.gz", np.random.default_rng(0).random(GRID.shape, dtype=np.float32))
+    reader = NiftiReader()
+    voxels, meta = reader.get_data(reader.read(path))
+    assert voxels.flags.c_contiguous and voxels.dtype == np.float32
+    np.testing.assert_array_equal(voxels, nib.load(path).get_fdata(dtype=np.float32))
+    np.testing.assert_array_equal(meta["affine"], nib.load(path).affine)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3, 2), (5, 4, 3, 1)])
+def test_other_shapes_are_left_to_monai(tmp_path, unpacker, shape):
+    path = write(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 9, shape, dtype=np.int16))
+    plain, ours = (r.get_data(r.read(path))[0] for r in (nifti_reader.NibabelReader(), NiftiReader()))
+    assert ours.dtype == plain.dtype
+    np.testing.assert_array_equal(ours, plain)
+
+
+def test_several_files_are_left_to_monai(tmp_path):
+    paths = [write(tmp_path / f"{n}.nii.gz", np.full(GRID.shape, n, np.int16)) for n in range(2)]
+    reader = NiftiReader()
+    voxels, _ = reader.get_data(reader.read(paths))
+    np.testing.assert_array_equal(voxels, np.stack([np.full(GRID.shape, n) for n in range(2)]))
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9, 0.99])
+def test_a_file_that_was_cut_is_refused(tmp_path, unpacker, kept):
+    path = tmp_path / "a.nii.gz"
+    write(path, np.random.default_rng(0).integers(0, 999, (32, 32, 3 * SLICES), dtype=np.int16))
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(ValueError, match="cannot be read"):
+        LoadVolumed("image")({"image": str(path)})
+
+
+def test_a_file_that_lacks_voxels_is_refused(tmp_path, unpacker):
+    path = tmp_path / "a.nii.gz"
+    write(path, np.random.default_rng(0).integers(0, 999, (16, 16, 3 * SLICES), dtype=np.int16))
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-1000]))
+    with pytest.raises(ValueError, match="cannot be read"):
+        LoadVolumed("image")({"image": str(path)})
+
+
+def test_damaged_voxels_are_refused(tmp_path, unpacker):
+    path = tmp_path / "a.nii.gz"
+    write(path, np.random.default_rng(0).integers(0, 999, (32, 32, 3 * SLICES), dtype=np.int16))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read"):
+        LoadVolumed("image")({"image": str(path)})
