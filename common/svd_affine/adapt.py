@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .adapter import Adapter, check_tensors, content_hash
 from .layer import SVDAffine
 from .low_rank import SALT, LoRA
+from .operators import ADAPTABLE
 
 # Training moves these even where nothing else of their layer is trained, so that they always belong to the adapter.
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
@@ -63,7 +64,7 @@ def adapt(
         raise ValueError(
             f"method {method} with the targets {list(targets)}; selection takes none, the others need some"
         )
-    plain = {n: m for n, m in module.named_modules() if n and isinstance(m, nn.Linear | nn.Conv2d | nn.Conv3d)}
+    plain = {n: m for n, m in module.named_modules() if n and isinstance(m, ADAPTABLE)}
     replaced = matching(targets, plain, "layer")
     parameters = [name for name, _ in module.named_parameters() if name.removesuffix(".weight") not in replaced]
     names = matching(trainable, [name for name in parameters if name not in apart], "parameter")

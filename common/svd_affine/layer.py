@@ -24,8 +24,8 @@ class SVDAffine(nn.Module):
     that an adapter means the same wherever its base is factored again.
 
     Args:
-        layer: nn.Linear, nn.Conv2d or nn.Conv3d (without groups, padded by zeros); its bias is used as it is, its
-            weight is not kept.
+        layer: one of operators.ADAPTABLE (convolutions, also transposed ones, without groups, padded by zeros); its
+            bias is used as it is, its weight is not kept.
         values: how many of the singular values are trained, the largest: a number, a fraction (a float up to 1.0), or
             None for all. The others stay as they are.
 
@@ -79,14 +79,15 @@ class SVDAffine(nn.Module):
 
     def extra_repr(self) -> str:
         """The sizes, for print(network)."""
-        return f"out={len(self.U)}, in={self.V[0].numel()}, values={len(self.scale)} of {len(self.S)}"
+        return f"{len(self.U)} x {self.V[0].numel()}, values={len(self.scale)} of {len(self.S)}"
 
 
 class FactoredProduct(torch.autograd.Function):
     """y = U (s * (V x)) + bias, with gradients for x, s and bias alone.
 
     With h = V x and p = U^T g, where g is the gradient of y: the gradient of s is h * p, summed over all tokens, and
-    that of x is V^T (s * p). So h is all that has to be kept: never wider than x, and x itself is not needed.
+    that of x is V^T (s * p). So h is all that has to be kept: never wider than x, and x itself is not needed. (For a
+    transposed convolution y = V^T (s * (U^T x)) + bias, and likewise.)
     """
 
     @staticmethod
@@ -101,12 +102,12 @@ class FactoredProduct(torch.autograd.Function):
         operator: Operator,
     ) -> Tensor:
         """Only the first ``tuned`` of ``values`` get a gradient."""
-        hidden = operator.apply(x, v)
+        hidden = operator.inward(x, u, v)
         ctx.operator, ctx.tuned, ctx.shape, ctx.dtype = operator, tuned, x.shape, x.dtype
         # Under autocast the factors are kept as they are: a lower-precision copy of each would live until backward.
         kept = hidden if tuned == len(values) else operator.first_channels(hidden, tuned).clone()
         ctx.save_for_backward(kept, values, u, v)
-        return operator.mix(hidden * operator.per_channel(values.to(hidden.dtype)), u, bias)
+        return operator.outward(hidden * operator.per_channel(values.to(hidden.dtype)), u, v, bias)
 
     @staticmethod
     @once_differentiable
@@ -114,11 +115,12 @@ class FactoredProduct(torch.autograd.Function):
         """Gradients of x, values and bias."""
         hidden, values, u, v = ctx.saved_tensors
         operator, dtype = ctx.operator, gradient.dtype
+        u, v = u.to(dtype), v.to(dtype)
         of_x = of_values = of_bias = None
         if ctx.needs_input_grad[2]:
             of_bias = operator.sum_per_channel(gradient)
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            projected = operator.mix(gradient, u.t().to(dtype))
+            projected = operator.outward_adjoint(gradient, u, v)
             if ctx.needs_input_grad[1]:
                 product = hidden * operator.first_channels(projected, ctx.tuned)
                 of_values = values.new_zeros(len(values))
@@ -126,7 +128,7 @@ class FactoredProduct(torch.autograd.Function):
                 del product
             if ctx.needs_input_grad[0]:
                 projected *= operator.per_channel(values.to(dtype))
-                of_x = operator.input_gradient(projected, v.to(dtype), ctx.shape).to(ctx.dtype)
+                of_x = operator.inward_adjoint(projected, u, v, ctx.shape).to(ctx.dtype)
         return of_x, of_values, of_bias, None, None, None, None
 
 

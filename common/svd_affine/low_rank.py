@@ -18,7 +18,7 @@ class LoRA(nn.Module):
     """A linear layer or convolution with the weight W + up down, W frozen.
 
     Args:
-        layer: nn.Linear, nn.Conv2d or nn.Conv3d (without groups, padded by zeros).
+        layer: one of operators.ADAPTABLE (convolutions without groups, padded by zeros).
         rank: rows of ``down``, which starts random, and columns of ``up``, which starts at zero.
 
     Raises:
@@ -34,8 +34,8 @@ class LoRA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), or (B, in, *space) -> (B, out, *space') for a convolution."""
-        added = self.operator.mix(self.operator.apply(x, self.down), self.up)
-        return self.operator.apply(x, self.weight, self.bias) + added
+        hidden = self.operator.inward(x, self.up, self.down)
+        return self.operator.whole(x, self.weight, self.bias) + self.operator.outward(hidden, self.up, self.down)
 
     def merge(self) -> nn.Module:
         """The plain layer of the whole weight, frozen, with the same bias; this one is left as it is."""
@@ -59,7 +59,8 @@ class SALT(SVDAffine):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), or (B, in, *space) -> (B, out, *space') for a convolution."""
-        return super().forward(x) + self.operator.mix(self.operator.apply(x, self.down), self.up)
+        hidden = self.operator.inward(x, self.up, self.down)
+        return super().forward(x) + self.operator.outward(hidden, self.up, self.down)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:

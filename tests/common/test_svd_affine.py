@@ -26,6 +26,12 @@ LAYERS = {
     "conv2d": (lambda: nn.Conv2d(3, 5, 3, stride=2, padding=1), (2, 3, 6, 5)),
     "many_outputs": (lambda: nn.Conv2d(1, 7, (1, 3), padding=(0, 2), dilation=(1, 2)), (1, 1, 4, 6)),
     "conv3d": (lambda: nn.Conv3d(2, 5, 2, stride=(1, 2, 1), padding=1), (1, 2, 3, 4, 3)),
+    "cells": (lambda: nn.ConvTranspose2d(6, 4, 2, stride=2), (2, 6, 3, 4)),
+    "transposed2d": (
+        lambda: nn.ConvTranspose2d(4, 5, (3, 2), stride=(2, 3), padding=(1, 0), output_padding=1, dilation=(1, 2)),
+        (2, 4, 3, 4),
+    ),
+    "transposed3d": (lambda: nn.ConvTranspose3d(3, 2, 2, stride=(1, 2, 2), bias=False), (1, 3, 2, 3, 2)),
 }
 cases = pytest.mark.parametrize("name", LAYERS)
 
@@ -55,6 +61,10 @@ def disturb(layer: nn.Module) -> nn.Module:
 def plain_output(layer: nn.Module, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight, layer.bias)
+    if layer.transposed:
+        convolve = F.conv_transpose2d if isinstance(layer, nn.ConvTranspose2d) else F.conv_transpose3d
+        settings = (layer.stride, layer.padding, layer.output_padding, 1, layer.dilation)
+        return convolve(x, weight, layer.bias, *settings)
     convolve = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv3d
     return convolve(x, weight, layer.bias, layer.stride, layer.padding, layer.dilation)
 
@@ -90,7 +100,7 @@ def test_output_and_gradients_of_the_built_weight(name, values):
     assert len(layer.scale) == {None: len(layer.S), 1: 1, 3: 3, 0.5: -(-len(layer.S) // 2)}[values]
 
 
-@pytest.mark.parametrize("name", ["wide", "tall", "conv2d", "conv3d"])
+@pytest.mark.parametrize("name", ["wide", "tall", "conv2d", "conv3d", "cells", "transposed2d"])
 @pytest.mark.parametrize("values", [None, 2])
 def test_gradients_by_differences(name, values):
     plain, x = make(name)
@@ -149,6 +159,7 @@ def saved_bytes(run) -> int:
         (nn.Linear(256, 64), (10, 256), 10),
         (nn.Linear(64, 256), (10, 64), 10),
         (nn.Conv2d(32, 16, 3, padding=1), (1, 32, 8, 8), 64),
+        (nn.ConvTranspose2d(32, 16, 2, stride=2), (1, 32, 8, 8), 64),
     ],
 )
 def test_it_keeps_no_weight_and_no_input(plain, shape, places, values, amp):
@@ -209,7 +220,7 @@ def test_it_works_in_the_layers_own_dtype(dtype, limit):
     assert layer.merge().weight.dtype == dtype
 
 
-@pytest.mark.parametrize("name", ["wide", "tall", "conv2d", "conv3d"])
+@pytest.mark.parametrize("name", ["wide", "tall", "conv2d", "conv3d", "cells", "transposed2d"])
 def test_autocast_gives_the_same_but_for_rounding(name):
     plain, x = make(name, torch.float32)
     layer = SVDAffine(plain)
@@ -305,7 +316,8 @@ def with_nan() -> nn.Module:
         (lambda: LoRA(nn.Conv2d(4, 4, 3, groups=4)), "groups=4"),
         (lambda: SVDAffine(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "reflect"),
         (lambda: SVDAffine(nn.Conv2d(4, 4, 3, padding="same")), "'same'"),
-        (lambda: SVDAffine(nn.ConvTranspose2d(4, 4, 2)), "ConvTranspose2d"),
+        (lambda: SVDAffine(nn.Conv1d(4, 4, 2)), "Conv1d"),
+        (lambda: SVDAffine(nn.ConvTranspose2d(4, 4, 2, groups=2)), "groups=2"),
         (lambda: SVDAffine(nn.MultiheadAttention(4, 2).out_proj), "NonDynamicallyQuantizableLinear"),
         (lambda: SVDAffine(nn.LayerNorm(4)), "LayerNorm"),
         (lambda: SVDAffine(with_nan()), "NaN"),
