@@ -43,12 +43,12 @@ from tools.benchmark.peak import HIGHEST, RESET, RESIDENT, give_back, megabytes
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "ssam_2d"
 # The overlays of each method, and the rate that it learns with: a few numbers take larger steps than all weights.
 METHODS: dict[str, tuple[tuple[str, ...], float]] = {
-    "svd_affine": ((), 1e-2),
+    "svd_affine": ((), 3e-2),
     "svd_affine_paper": (("variants/paper.json",), 1e-2),
-    "lora": (("variants/lora.json",), 3e-3),
+    "lora": (("variants/lora.json",), 6e-3),
     "lora_paper": (("variants/paper.json", "variants/lora.json"), 3e-3),
     "salt": (("variants/salt.json",), 3e-3),
-    "full": (("variants/full.json",), 5e-4),
+    "full": (("variants/full.json",), 1e-3),
     "norms_only": (("variants/norms_only.json",), 3e-3),
     "decoder_only": (("variants/decoder_only.json",), 1e-3),
 }

@@ -26,8 +26,7 @@ TISSUES = ("grey matter", "white matter")
 TRAINING = range(40, 152, 6)
 HELD_OUT = range(43, 146, 18)
 EPOCHS = 24
-# Few steps: a larger rate than the default finds more.
-SETTINGS = ("--batch_size", "2", "--learning_rate", "0.02", "--validation_share", "0.0")
+SETTINGS = ("--batch_size", "2", "--validation_share", "0.0")
 
 
 def write_slices(folder: Path) -> Path:

@@ -86,7 +86,7 @@ def test_labels_that_are_not_asked_for_cost_nothing_and_change_nothing(base, ssa
 
 @pytest.mark.parametrize("paper", [True, False])
 def test_what_is_tuned(tmp_path, base, folder, paper):
-    """By the paper the encoder alone; by default the singular values and norms of the decoder too, and no positions."""
+    """By the paper the encoder's blocks and neck; by default the patch embedding and the decoder too, no positions."""
     configs = ["train.json", *(["variants/paper.json"] if paper else [])]
     workflow = run(*configs, dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **TRAINED)
     names = workflow.parser.get_parsed_content("adaptation").trainable()
@@ -97,11 +97,12 @@ def test_what_is_tuned(tmp_path, base, folder, paper):
     expected |= {f"image_encoder.{norm}.{leaf}" for norm in norms for leaf in ("weight", "bias")}
     expected |= {f"text_affine.{part}.{leaf}" for part in ("linear", "norm") for leaf in ("weight", "bias")}
     in_decoder = {name for name in names if name.startswith("mask_decoder.")}
-    assert set(names) - in_decoder == (expected | {"image_encoder.pos_embed"} if paper else expected)
-    # Two layers of a cross, a self and a cross attention and an MLP, a last attention; the MLP of the single mask.
+    first = {f"image_encoder.patch_embed.proj.{leaf}" for leaf in ("scale", "shift", "bias")}
+    assert set(names) - in_decoder == expected | ({"image_encoder.pos_embed"} if paper else first)
+    # Two layers of a cross, a self and a cross attention and an MLP, a last attention; upscaling; the single mask's MLP.
     factors = {name for name in in_decoder if name.endswith((".scale", ".shift"))}
-    assert len(factors) == (0 if paper else 2 * (2 * (3 * 4 + 2) + 4 + 3))
-    assert all("norm" in n or "output_upscaling.1." in n or "mask_tokens" in n for n in in_decoder - factors)
+    assert len(factors) == (0 if paper else 2 * (2 * (3 * 4 + 2) + 4 + 2 + 3))
+    assert all("norm" in n or "output_upscaling." in n or "mask_tokens" in n for n in in_decoder - factors)
     before, after = weights(base), weights(tmp_path / "run" / "model.pt")
     frozen = [name for name in before if name.startswith(("prompt_encoder.", "mask_decoder.")[: 1 + paper])]
     assert frozen and all(torch.equal(before[name], after[name]) for name in frozen)
