@@ -99,7 +99,7 @@ def test_what_is_tuned(tmp_path, base, folder, paper):
     in_decoder = {name for name in names if name.startswith("mask_decoder.")}
     first = {f"image_encoder.patch_embed.proj.{leaf}" for leaf in ("scale", "shift", "bias")}
     assert set(names) - in_decoder == expected | ({"image_encoder.pos_embed"} if paper else first)
-    # Two layers of a cross, a self and a cross attention and an MLP, a last attention; upscaling; the single mask's MLP.
+    # Two layers of a cross, a self and a cross attention and an MLP, a last attention; upscaling; the mask's MLP.
     factors = {name for name in in_decoder if name.endswith((".scale", ".shift"))}
     assert len(factors) == (0 if paper else 2 * (2 * (3 * 4 + 2) + 4 + 2 + 3))
     assert all("norm" in n or "output_upscaling." in n or "mask_tokens" in n for n in in_decoder - factors)
