@@ -43,7 +43,7 @@ from tools.benchmark.peak import HIGHEST, RESET, RESIDENT, give_back, megabytes
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "ssam_2d"
 # The overlays of each method, and the rate that it learns with: a few numbers take larger steps than all weights.
 METHODS: dict[str, tuple[tuple[str, ...], float]] = {
-    "svd_affine": ((), 3e-2),
+    "svd_affine": ((), 2e-2),
     "svd_affine_paper": (("variants/paper.json",), 1e-2),
     "lora": (("variants/lora.json",), 6e-3),
     "lora_paper": (("variants/paper.json", "variants/lora.json"), 3e-3),
