@@ -49,6 +49,8 @@ def contestants(device: torch.device, quick: bool) -> list[Contestant]:
     for kind, click, reach in (("", organ, 5), ("small_", lesion, 1)):
         rows[f"{kind}first_click"] = partial(first, click)
         known = Known(Server(Path(folder.name), device, size), image, click, reach, places, quick)
+        # Where the first clicks are not measured, nobody else keeps the folder.
+        known.folder = folder
         rows[f"{kind}further_click"] = known.further
         rows[f"{kind}known_click"] = known.again
         notes[f"{kind}known_click"] = "all clicks were answered before"
