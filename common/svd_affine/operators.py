@@ -93,18 +93,18 @@ class ConvOperator:
 
     def outward(self, hidden: Tensor, u: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """(B, hidden, *space') -> (B, out, *space')."""
-        return self.mix(hidden, u, bias)
+        return self._mix(hidden, u, bias)
 
     def outward_adjoint(self, gradient: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """The gradient of the hidden channels from that of the output."""
-        return self.mix(gradient, u.t())
+        return self._mix(gradient, u.t())
 
     def inward_adjoint(self, gradient: Tensor, u: Tensor, v: Tensor, shape: Sequence[int]) -> Tensor:
         """The gradient of an input of this shape from that of the hidden channels."""
         convolution_input = INPUT_GRADIENT[self.dimensions]
         return convolution_input(shape, v, gradient, self.stride, self.padding, self.dilation)
 
-    def mix(self, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    def _mix(self, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
         """A matrix (channels', channels) over the channels, alike everywhere."""
         return CONVOLVE[self.dimensions](x, self.per_channel(matrix), bias)
 
@@ -141,7 +141,7 @@ class TransposedOperator(ConvOperator):
 
     def inward(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """(B, in, *space) -> (B, hidden, *space)."""
-        return self.mix(x, u.t())
+        return self._mix(x, u.t())
 
     def outward(self, hidden: Tensor, u: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """(B, hidden, *space) -> (B, out, *space')."""
@@ -153,7 +153,7 @@ class TransposedOperator(ConvOperator):
 
     def inward_adjoint(self, gradient: Tensor, u: Tensor, v: Tensor, shape: Sequence[int]) -> Tensor:
         """The gradient of an input of this shape from that of the hidden channels."""
-        return self.mix(gradient, u)
+        return self._mix(gradient, u)
 
     def layer(self, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
         """A frozen plain layer of this weight."""

@@ -21,6 +21,7 @@ from tools.benchmark.timing import Contestant
 from tools.train_default import BUNDLE, build_network, from_root
 
 AGAINST = "further_click"
+IMAGE = "ct.nii.gz"
 SHAPE, SPACING = (512, 512, 200), (0.8, 0.8, 1.5)
 # Seconds of server time that were set as the aim on two cores.
 AIMS = {"first_click": 5.0, "further_click": 0.3}
@@ -34,7 +35,7 @@ def about(quick: bool) -> str:
 def contestants(device: torch.device, quick: bool) -> list[Contestant]:
     """The first click on a volume, each further one, and one that was answered before; of an organ and of a lesion."""
     folder = tempfile.TemporaryDirectory()
-    image, organ, lesion = write_ct(Path(folder.name) / "ct.nii.gz", _shape(quick))
+    _, organ, lesion = write_ct(Path(folder.name) / IMAGE, _shape(quick))
     size = 32 if quick else 128
     forgetful = Server(Path(folder.name), device, size)
     places = np.random.default_rng(0)
@@ -42,15 +43,13 @@ def contestants(device: torch.device, quick: bool) -> list[Contestant]:
     def first(click: list[int]) -> None:
         # The folder lives as long as this function does.
         forgetful.forget()
-        forgetful(f"{folder.name}/ct.nii.gz", foreground=[click])
+        forgetful(Path(folder.name) / IMAGE, foreground=[click])
 
     rows, notes = {}, {}
     # A large object and a small one, which gets a finer cube.
     for kind, click, reach in (("", organ, 5), ("small_", lesion, 1)):
         rows[f"{kind}first_click"] = partial(first, click)
-        known = Known(Server(Path(folder.name), device, size), image, click, reach, places, quick)
-        # Where the first clicks are not measured, nobody else keeps the folder.
-        known.folder = folder
+        known = Known(Server(Path(folder.name), device, size), folder, click, reach, places, quick)
         rows[f"{kind}further_click"] = known.further
         rows[f"{kind}known_click"] = known.again
         notes[f"{kind}known_click"] = "all clicks were answered before"
@@ -68,11 +67,19 @@ class Known:
     """
 
     def __init__(
-        self, server: Server, image: Path, click: list[int], reach: int, places: np.random.Generator, quick: bool
+        self,
+        server: Server,
+        folder: tempfile.TemporaryDirectory,
+        click: list[int],
+        reach: int,
+        places: np.random.Generator,
+        quick: bool,
     ) -> None:
-        self.server, self.image, self.places, self.reach, self.quick = server, image, places, reach, quick
+        # The folder lives as long as somebody holds it.
+        self.server, self.folder, self.places, self.reach, self.quick = server, folder, places, reach, quick
+        self.image = Path(folder.name) / IMAGE
         self.clicks = [click]
-        self.cubes = len(server(image, foreground=self.clicks)["objects"][0]["cubes"])
+        self.cubes = len(server(self.image, foreground=self.clicks)["objects"][0]["cubes"])
 
     def further(self) -> None:
         """A click near the first one."""
