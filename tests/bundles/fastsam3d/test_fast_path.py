@@ -20,8 +20,10 @@ from bundles.fastsam3d.scripts.inference.fast_layers import (
     Int8Linear,
     OneDNNConvolution,
     PackedLinear,
+    PairedConvolution,
     PatchProduct,
     can_pack,
+    can_pair,
     faster,
 )
 from bundles.fastsam3d.scripts.inference.fast_path import FastPath, choose_precision, prepare_for_inference
@@ -104,8 +106,32 @@ def test_convolutions_of_every_form_are_computed_by_onednn(form, innermost):
     with torch.inference_mode():
         expected = plain(x)
         fast = faster(nn.Sequential(plain))
-        assert isinstance(fast[0], OneDNNConvolution)
+        assert isinstance(fast[0], PairedConvolution if can_pair(plain) else OneDNNConvolution)
         torch.testing.assert_close(fast(x), expected)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+@pytest.mark.parametrize("size", [(6, 7, 8), (5, 4, 7), (2, 2, 1)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_two_voxels_at_a_time_are_convolved_as_one_is(size, bias):
+    torch.manual_seed(0)
+    plain = nn.Conv3d(5, 3, 3, padding=1, bias=bias)
+    x = torch.randn(2, 5, *size).contiguous(memory_format=torch.channels_last_3d)
+    with torch.inference_mode():
+        got = PairedConvolution(plain)(x)
+        torch.testing.assert_close(got, plain(x))
+    assert got.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_pairs_are_for_few_outputs_of_wide_registers(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    there = torch.backends.mkldnn.is_available()
+    assert can_pair(nn.Conv3d(5, 8, 3, padding=1)) == there
+    for form in ({"stride": 2}, {"padding": 0}, {"padding": 2, "dilation": 2}, {"groups": 8}):
+        assert not can_pair(nn.Conv3d(8, 8, 3, **{"padding": 1, **form})), form
+    assert not can_pair(nn.Conv3d(5, 16, 3, padding=1)) and not can_pair(nn.Conv3d(5, 8, 1))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert not can_pair(nn.Conv3d(5, 8, 3, padding=1))
 
 
 @pytest.mark.parametrize(

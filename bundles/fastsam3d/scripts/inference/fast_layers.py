@@ -28,7 +28,7 @@ def faster(module: nn.Module, products: str = "packed") -> nn.Module:
     for name, child in module.named_children():
         if _is(child, MLP) and isinstance(child.act, nn.GELU):
             child.lin1, child.act = linear_gelu(child.lin1, products), nn.Identity()
-            child.lin2 = linear(child.lin2, products)
+            child.lin2 = linear(child.lin2, products, many_rows=True)
         elif _is(child, Attention) and name.endswith("token_to_image"):
             setattr(module, name, faster(TokensToImage(child), products))
         elif _is(child, Attention) and name.endswith("image_to_token"):
@@ -56,16 +56,16 @@ def _is(module: nn.Module, kind: type) -> bool:
     return (type(module).__module__, type(module).__qualname__) == (kind.__module__, kind.__qualname__)
 
 
-def linear(layer: nn.Linear, products: str) -> nn.Module:
-    """A linear layer in the form asked for."""
+def linear(layer: nn.Linear, products: str, many_rows: bool = False) -> nn.Module:
+    """A linear layer in the form asked for; ``many_rows`` where it is given thousands of tokens."""
     if products == "int8":
         return Int8Linear(layer)
-    return PackedLinear(layer) if products == "packed" and can_pack(layer.weight) else layer
+    return PackedLinear(layer) if products == "packed" and can_pack(layer.weight, many_rows) else layer
 
 
 def linear_gelu(layer: nn.Linear, products: str) -> nn.Module:
-    """The same, followed by GELU."""
-    if products == "packed" and can_pack(layer.weight):
+    """The same, followed by GELU, as in the blocks of an image encoder."""
+    if products == "packed" and can_pack(layer.weight, many_rows=True):
         return PackedLinear(layer, "gelu")
     return nn.Sequential(linear(layer, products), nn.GELU())
 
@@ -74,19 +74,34 @@ def convolution(layer: nn.Conv3d, products: str) -> nn.Module:
     """A convolution in the form that is fastest with the channels innermost; the compiler gets torch's own."""
     layer.to(memory_format=torch.channels_last_3d)
     simple = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if products != "plain" and simple and can_pair(layer):
+        return PairedConvolution(layer)
     # In half precision torch asks oneDNN by itself wherever it can.
     if products != "plain" and simple and _onednn_has(layer.weight) and layer.weight.dtype == torch.float32:
         return OneDNNConvolution(layer)
     return layer
 
 
-def can_pack(weight: Tensor) -> bool:
-    """Whether torch was built with oneDNN's packed products, and the processor has one for this weight's dtype."""
-    there = _onednn_has(weight) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    # In float32 torch's own products are MKL's, which are no slower.
-    wanted = there and weight.dtype == torch.bfloat16
+def can_pack(weight: Tensor, many_rows: bool = False) -> bool:
+    """Whether torch was built with oneDNN's packed products, and they are there and pay for this weight's dtype."""
+    if not _onednn_has(weight) or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    if weight.dtype == torch.float32:
+        # torch's own products are MKL's: faster for few rows, but bias and GELU then pass over all rows again.
+        return many_rows
     # Without AVX-512 oneDNN refuses bfloat16 weights, which plain products take anywhere.
-    return wanted and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def can_pair(layer: nn.Conv3d) -> bool:
+    """Whether :class:`PairedConvolution` takes this convolution, and is the faster one.
+
+    With AVX-512 a register holds sixteen channels, of which eight or fewer outputs would leave half unused.
+    """
+    plain = layer.kernel_size == (3,) * 3 and layer.padding == (1,) * 3 and layer.groups == 1
+    plain = plain and layer.stride == layer.dilation == (1,) * 3
+    wide = _onednn_has(layer.weight) and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return plain and wide and layer.out_channels <= 8 and layer.in_channels > 1
 
 
 def _onednn_has(weight: Tensor) -> bool:
@@ -148,6 +163,32 @@ class OneDNNConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, C', D', H', W')."""
         return torch.mkldnn_convolution(x, self.weight, self.bias, *self.settings)
+
+
+class PairedConvolution(nn.Module):
+    """A 3 x 3 x 3 convolution that computes two voxels, neighbours along the last axis, as if they were channels.
+
+    The same sums: the kernel of a pair is four voxels wide, its first three for the one and its last three for the
+    other, and moves by two. With the channels innermost, what comes out lies as the voxels do.
+
+    Args:
+        layer: of inference, see ``can_pair``.
+    """
+
+    def __init__(self, layer: nn.Conv3d) -> None:
+        super().__init__()
+        one, other = F.pad(layer.weight.detach(), (0, 1)), F.pad(layer.weight.detach(), (1, 0))
+        weight = torch.cat([one, other]).contiguous(memory_format=torch.channels_last_3d)
+        self.weight = nn.Parameter(weight, False)
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().repeat(2), False)
+        self.plain = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) -> (B, C', D, H, W), the channels innermost in memory."""
+        if x.shape[4] % 2:
+            return self.plain(x)
+        pairs = torch.mkldnn_convolution(x, self.weight, self.bias, (1, 1, 1), (1, 1, 2), (1, 1, 1), 1)
+        return pairs.movedim(1, 4).unflatten(4, (2, -1)).flatten(3, 4).movedim(4, 1)
 
 
 class PatchProduct(nn.Module):

@@ -86,10 +86,10 @@ class FastRefiner(nn.Module):
     def see(self, image: Tensor, finest: Tensor, features: Tensor) -> SeenImage:
         """See ``Refiner.see``."""
         small = F.interpolate(image, size=finest.shape[2:], mode="area")
-        seen = [small.to(finest.dtype), finest]
+        seen = [small, finest]
         if self.context is not None:
             seen.append(self.context(features, finest.shape[2:]))
-        detail = self._innermost(torch.cat(seen, dim=1))
+        detail = self._side_by_side(*seen)
         return SeenImage(small, Sums(self.image_down(detail), self.image_edges(detail)))
 
     def near(self, seeds: Tensor, detail: SeenImage) -> Sums:
@@ -101,15 +101,19 @@ class FastRefiner(nn.Module):
 
     def forward(self, logits: Tensor, prompts: Tensor, near: Sums, detail: SeenImage) -> Tensor:
         """See ``Refiner.forward``."""
-        drawn = self._innermost(torch.cat([logits, prompts.to(logits.dtype)], dim=1) / DRAWN_LOGIT)
+        drawn = self._side_by_side(logits, prompts) / DRAWN_LOGIT
         residual, first = (near.down + self.drawn_down(drawn)).chunk(2, dim=1)
         x = self.rest((self.activation(first) + residual).to(self.inner)).to(drawn.dtype)
-        edges = near.edges + self.changing_edges(torch.cat([drawn, x], dim=1))
+        edges = near.edges + self.changing_edges(self._side_by_side(drawn, x))
         return logits + self.after(edges).to(logits.dtype)
 
-    def _innermost(self, x: Tensor) -> Tensor:
-        # Convolutions of few channels are several times as fast with the channels innermost.
-        return x.to(self.image_down.weight.dtype).contiguous(memory_format=torch.channels_last_3d)
+    def _side_by_side(self, *maps: Tensor) -> Tensor:
+        """The channels of some maps one after the other, innermost in memory: convolutions are then faster.
+
+        Joined there, too: joined in any other order all of them would have to be turned around.
+        """
+        dtype = self.image_down.weight.dtype
+        return torch.cat([x.to(dtype).movedim(1, -1) for x in maps], dim=-1).movedim(-1, 1)
 
 
 def _joined(*convolutions: nn.Conv3d) -> nn.Conv3d:
