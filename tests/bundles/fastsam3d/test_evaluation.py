@@ -256,6 +256,7 @@ def test_shared_ids_are_those_of_inference():
         "device",
         "amp",
         "cube_size",
+        "small_cube_size",
         "spacing",
         "rounds",
         "window",

@@ -99,7 +99,7 @@ def test_coarser_cubes_end_with_the_whole_image(click):
     cube, shown = cube_around(IMAGE.to_mm(np.array(click)), 1.5, 32), []
     while cube is not None:
         shown.append(cube)
-        cube = cubes.coarser(cube, IMAGE)
+        cube = cubes.coarser(cube, IMAGE, 32)
         assert len(shown) < 9
     widths = [float(c.spacing[0]) for c in shown]
     assert widths == sorted(widths) and len(widths) >= 2
@@ -108,6 +108,23 @@ def test_coarser_cubes_end_with_the_whole_image(click):
     assert (last.min(axis=0) <= inside.min(axis=0) + 0.1).all() and (last.max(axis=0) >= inside.max(axis=0) - 0.1).all()
     for a, b in zip(shown[:-1], shown[1:], strict=True):
         assert b.spacing[0] <= 2 * a.spacing[0] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("voxel", "expected"),
+    # A cube of 24 mm: of 24 voxels its cells are 2 mm wide, of 32 they are 1.5 mm wide.
+    [(1.0, 32), (1.9, 32), (2.0, 24), (3.0, 24)],
+)
+def test_a_finer_cube_has_few_voxels_where_they_show_all_of_the_image(voxel, expected):
+    image, wide = grid_around(np.diag([voxel, voxel, 6.0]), (90, 90, 30)), cube_around((0, 0, 0), 3.0, 32)
+    shown = np.array([[9.0, 0, 0], [-5, 2, 1]])
+    cube = cubes.finer(wide, shown, image, 1.5, (24, 32))
+    assert cube.shape == (expected,) * 3 and cube.spacing[0] * expected == pytest.approx(24)
+    np.testing.assert_allclose(cube.corners_mm(), cube_around((0, 0, 0), 0.75, 32).corners_mm())
+    assert cubes.finer(cube, shown, image, 1.5, (24, 32)) is None, "half as wide would not show it"
+    # The next one has the usual number of voxels, and is twice as wide.
+    coarser = cubes.coarser(cube, image, 32)
+    assert coarser.shape == (32,) * 3 and coarser.spacing[0] == pytest.approx(1.5)
 
 
 # ---- clicks, one after the other
@@ -142,6 +159,32 @@ def test_the_first_click_is_asked_several_times_and_corrections_once():
     memory = memory_of(network)
     decode_clicks(network, memory, [prompt((10, 16, 16), (20, 16, 16), (16, 3, 3))], rounds=3)
     assert network.rounds == [3, 1, 1] and memory.decoded == 5
+
+
+def test_a_first_click_that_was_asked_once_goes_on_from_its_answer():
+    class Growing(ThresholdNetwork):
+        """Adds to the last mask, as rounds of one call do."""
+
+        def __init__(self):
+            super().__init__()
+            self.rounds = []
+
+        def decode(self, embedding, points, labels, boxes=None, masks=None, multimask=False, rounds=1):
+            self.rounds.append(rounds)
+            masks = torch.zeros(len(points), 1, 32, 32, 32) if masks is None else masks
+            return masks + rounds, torch.ones(len(points), 1)
+
+    network = Growing()
+    memory, given = memory_of(network), [prompt((10, 16, 16)), prompt((20, 16, 16))]
+    ((once, _),) = decode_clicks(network, memory, given[:1], rounds=1)
+    both = decode_clicks(network, memory, given, rounds=3)
+    assert (once == 1).all() and all((logits == 3).all() for logits, _ in both)
+    # The one goes on, the other begins; what is known is not asked again, and a known last answer is no shorter way.
+    assert sorted(network.rounds) == [1, 2, 3] and memory.decoded == 6
+    for rounds, known in ((1, once), (3, both[0][0])):
+        ((again, _),) = decode_clicks(network, memory, given[:1], rounds=rounds)
+        assert torch.equal(again, known)
+    assert memory.decoded == 6
 
 
 @pytest.mark.parametrize("one_way", [True, False])
@@ -318,7 +361,8 @@ def test_a_small_object_s_further_clicks_are_asked_in_the_finer_cube_alone():
         assert [c["why"] for c in summary["objects"][0]["cubes"]] == ["first prompt", "the mask is small"]
         # The finer cube starts from the wide one's mask, and a further click from the finer one's.
         expected = [("wide", 1, False), ("fine", 1, True)] if count == 1 else [("fine", count, True)]
-        assert network.asked == expected and summary["decoder_calls"] == (6 if count == 1 else 1)
+        # So small a thing is found in one round; its finer cube is asked three times.
+        assert network.asked == expected and summary["decoder_calls"] == (4 if count == 1 else 1)
         assert summary["embeddings"]["computed"] == (2 if count == 1 else 0)
         assert dice(mask, NODULE.truth(FINE)) >= 0.95
     # Asked at once it is the same.
@@ -326,6 +370,28 @@ def test_a_small_object_s_further_clicks_are_asked_in_the_finer_cube_alone():
     again, _ = clicked(network, ClickInferer(32, window=[-100, 100], progress=False, rounds=3), 3)
     assert network.asked == [("wide", 1, False), *(("fine", n, True) for n in (1, 2, 3))]
     assert (again == mask).all()
+
+
+@pytest.mark.parametrize(("spacing", "calls"), [(1.5, 1 + 3), (1.0, 3 + 3), (0.75, 3)])
+def test_only_a_very_small_first_answer_is_not_asked_again(spacing, calls):
+    """The nodule asks for a cube of 16 mm or less: a third of the width, half of it, more."""
+    inferer = ClickInferer(32, spacing=spacing, window=[-100, 100], progress=False, rounds=3)
+    mask, summary = clicked(Spoken(), inferer, 1)
+    assert summary["decoder_calls"] == calls and dice(mask, NODULE.truth(FINE)) >= 0.95
+
+
+@pytest.mark.parametrize("few", [24, 64, None])
+def test_a_small_object_s_cube_may_have_fewer_voxels(few):
+    # Voxels so coarse that a finer cube shows more of nothing.
+    image = grid_around(rotation(10, 20, 5) @ np.diag([1.2, -1.2, 1.5]), (60, 60, 44))
+    thing = Phantom(((12, -30, 45), (4.5, 5.0, 4.5)), ramp=3)
+    network = Spoken()
+    inferer = ClickInferer(32, small_cube_size=few, window=[-100, 100], progress=False)
+    result = inferer(scene(thing.image(image), image, foreground=[thing.click(image)]), network)
+    wide, fine = summary_of(result)["objects"][0]["cubes"]
+    assert (wide["voxels_a_side"], fine["voxels_a_side"]) == (32, 24 if few == 24 else 32)
+    assert fine["spacing_mm"] * fine["voxels_a_side"] <= wide["spacing_mm"] * wide["voxels_a_side"] / 2
+    assert dice(result[0, 0].numpy(), thing.truth(image)) >= 0.9
 
 
 def test_without_a_cache_no_cube_is_encoded_twice():
@@ -538,6 +604,7 @@ def test_half_precision_weights_are_taken(tmp_path):
     [
         ({"normalisation": "other"}, "normalisation 'other': expected clipped or above_zero"),
         ({"cube_size": 0}, "cube_size 0"),
+        ({"small_cube_size": 0}, "small_cube_size 0: expected a positive number"),
         ({"spacing": -1}, "spacing -1"),
         ({"cache_bytes": -1}, "cache of -1 bytes"),
         ({"amp": "half"}, "amp 'half'"),

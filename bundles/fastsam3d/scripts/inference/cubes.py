@@ -16,9 +16,14 @@ from ..common.geometry import Grid, cube_around
 
 # The object may reach this share of the half side of its cube: the rest is the context that the network needs.
 FILL = 0.8
-# Voxels of the finest cube along a voxel of the image. With 2 a cell of the default network's logits is the image's
-# voxel; finer ones show no more of it, yet a small object fills as much of its cube as the network is used to.
+# Voxels of the finest cube along a voxel of the image. With ``CELL`` of them a cell is the image's voxel; finer ones
+# show no more of it, yet a small object fills as much of its cube as the network is used to.
 FINEST = 4
+# A cube less than so many times narrower shows too little more to be worth another encoding. Where the first answer
+# asks for one that is much narrower, it need not be asked again.
+NARROWER, MUCH_NARROWER = 2.0, 2.8
+# Voxels of a cube along a cell of the default network's logits.
+CELL = 2
 # Spacings are steps of sqrt(2) from the default one, so that similar masks lead to the same cube (and embedding).
 STEP = math.sqrt(2.0)
 
@@ -78,22 +83,43 @@ def touches_border(mask: Tensor, inside: Tensor) -> bool:
     return any(bool(reached.select(axis, index).any()) for axis in range(3) for index in (0, -1))
 
 
-def finer(cube: Grid, shown_mm: np.ndarray, image: Grid, default: float) -> Grid | None:
-    """A cube of the same centre, at least twice as fine, that shows ``shown_mm`` (N, 3); None where there is none.
+def finer(
+    cube: Grid, shown_mm: np.ndarray, image: Grid, default: float, sizes: tuple[int, int], narrower: float = NARROWER
+) -> Grid | None:
+    """A narrower cube of the same centre that shows ``shown_mm`` (N, 3) with context; None where there is none.
 
-    Less than twice as fine shows too little more to be worth another encoding.
+    Where the image's own voxels are so coarse
+    that few voxels show all of it, the cube has few: it is encoded in a part of the time.
+
+    Args:
+        cube: that was looked at.
+        shown_mm: places that the finer one has to show.
+        image: the volume's grid.
+        default: spacing of a cube of the usual size where nothing is known.
+        sizes: voxels a side, few and usual.
+        narrower: how many times at least.
     """
-    size = cube.shape[0]
+    few, size = sizes
     spacing = max(spacing_for(shown_mm, cube.center_mm, size, default), finest_spacing(image, default))
-    return cube_around(cube.center_mm, spacing, size) if spacing <= cube.spacing[0] / 2 * (1 + 1e-6) else None
+    width = spacing * size
+    if width > _width(cube) / narrower * (1 + 1e-6):
+        return None
+    enough = CELL * width / few <= float(image.spacing.min()) * (1 + 1e-6)
+    voxels = few if enough else size
+    return cube_around(cube.center_mm, width / voxels, voxels)
 
 
-def coarser(cube: Grid, image: Grid) -> Grid | None:
+def coarser(cube: Grid, image: Grid, size: int) -> Grid | None:
     """The next cube, twice as wide or as wide as the image; None where the last one showed the whole image.
 
     It keeps its centre as far as it can without showing what lies outside the image.
+
+    Args:
+        cube: that was looked at.
+        image: the volume's grid.
+        size: voxels a side of the next one.
     """
-    size, spacing = cube.shape[0], float(cube.spacing[0])
+    spacing = _width(cube) / size
     corners, shown = image.corners_mm(), cube.corners_mm()
     low, high = corners.min(axis=0), corners.max(axis=0)
     # Rounding must not make a cube that shows all of the image seem to miss a sliver of it.
@@ -104,3 +130,8 @@ def coarser(cube: Grid, image: Grid) -> Grid | None:
     middle = (low + high) / 2
     center = np.clip(cube.center_mm, np.minimum(low + half, middle), np.maximum(high - half, middle))
     return cube_around(center, spacing, size)
+
+
+def _width(cube: Grid) -> float:
+    """Of a cube, in mm."""
+    return float(cube.spacing[0]) * cube.shape[0]

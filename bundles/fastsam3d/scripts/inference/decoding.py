@@ -44,11 +44,11 @@ class CubePrompt:
         """How often the decoder is asked: once, and once more for each point that is shown later."""
         return 1 + max(0, len(self.points) - self.at_once)
 
-    def key(self, step: int) -> tuple:
-        """Tells this prompt up to ``step`` from any other in the same cube."""
+    def key(self, step: int, rounds: int) -> tuple:
+        """Tells this prompt up to ``step``, its first step asked in ``rounds``, from any other in the same cube."""
         shown = self.shown(step)
         values = (self.points[:shown], self.labels[:shown], self.box, self.mask)
-        return step, self.at_once, *(None if v is None else (str(v.dtype), _content(v)) for v in values)
+        return step, rounds, self.at_once, *(None if v is None else (str(v.dtype), _content(v)) for v in values)
 
     def shown(self, step: int) -> int:
         """How many points the decoder sees at ``step``, counted from 0."""
@@ -117,37 +117,40 @@ def decode_clicks(
         one_way: a further click on the object only adds to the last mask, one on the background only takes away: no
             correction spoils what was right elsewhere.
     """
-    starts, answers = zip(*(_last_known(memory, p) for p in prompts), strict=True)
-    answers = list(answers)
+    starts, asked, answers = (list(x) for x in zip(*(_last_known(memory, p, rounds) for p in prompts), strict=True))
     for step in range(min(starts), max(p.steps for p in prompts)):
         groups = defaultdict(list)
         for i, prompt in enumerate(prompts):
             if starts[i] <= step < prompt.steps:
-                groups[prompt.shown(step), prompt.box is not None, answers[i][0] is not None].append(i)
-        for (shown, boxed, masked), members in groups.items():
+                left = rounds - asked[i] if step == 0 else 1
+                groups[prompt.shown(step), prompt.box is not None, answers[i][0] is not None, left].append(i)
+        for (shown, boxed, masked, left), members in groups.items():
             points = torch.stack([prompts[i].points[:shown] for i in members])
             labels = torch.stack([prompts[i].labels[:shown] for i in members])
             boxes = torch.stack([prompts[i].box for i in members]) if boxed else None
             logits = torch.stack([answers[i][0] for i in members]) if masked else None
             masks = None if logits is None else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-            asked = rounds if step == 0 else 1
-            logits, iou = network.decode(memory.embedding, points, labels, boxes, masks, rounds=asked)
-            memory.decoded += asked
+            logits, iou = network.decode(memory.embedding, points, labels, boxes, masks, rounds=left)
+            memory.decoded += left
             for row, i in enumerate(members):
                 found = logits[row].float()
                 if one_way and step > 0:
                     either = torch.maximum if prompts[i].labels[shown - 1] == FOREGROUND else torch.minimum
                     found = either(found, answers[i][0])
                 answers[i] = found, float(iou[row, 0])
-                memory.keep(prompts[i].key(step), answers[i])
+                memory.keep(prompts[i].key(step, rounds), answers[i])
     return answers
 
 
-def _last_known(memory: CubeMemory, prompt: CubePrompt) -> tuple[int, tuple[Tensor | None, float]]:
-    """The first step that is left to be decoded, and the answer of the one before."""
+def _last_known(memory: CubeMemory, prompt: CubePrompt, rounds: int) -> tuple[int, int, tuple[Tensor | None, float]]:
+    """The first step that is left to be decoded, how often it was asked already, and the last answer."""
     # From the newest on: of a hundred clicks the memory may hold the last ones alone.
     for step in reversed(range(prompt.steps)):
-        known = memory.recall(prompt.key(step))
+        known = memory.recall(prompt.key(step, rounds))
         if known is not None:
-            return step + 1, known
-    return 0, (prompt.mask, 0.0)
+            return step + 1, 0, known
+    for fewer in reversed(range(1, rounds)):
+        known = memory.recall(prompt.key(0, fewer))
+        if known is not None:
+            return 0, fewer, known
+    return 0, 0, (prompt.mask, 0.0)

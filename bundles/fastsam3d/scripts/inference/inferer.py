@@ -45,6 +45,8 @@ class ClickInferer(Inferer):
     Args:
         cube_size: voxels a side of the cube.
         spacing: mm between its voxels unless the object asks for others.
+        small_cube_size: of a finer cube for a small object, where so few show all of the image; None for ``cube_size``,
+            which is also the most.
         window: intensities that count, see :func:`..common.intensity.intensity_bounds`.
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
         amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``mixed`` changes no mask visibly.
@@ -62,6 +64,7 @@ class ClickInferer(Inferer):
         self,
         cube_size: int = 128,
         spacing: float = 1.5,
+        small_cube_size: int | None = None,
         window: str | list[float] = "auto",
         normalisation: str = "clipped",
         amp: bool | str = "mixed",
@@ -76,7 +79,10 @@ class ClickInferer(Inferer):
             raise ValueError(f"normalisation {normalisation!r}: expected {' or '.join(NORMALISATIONS)}")
         if cube_size < 1 or rounds < 1 or not spacing > 0:
             raise ValueError(f"cube_size {cube_size}, rounds {rounds}, spacing {spacing}: expected positive numbers")
+        if small_cube_size is not None and small_cube_size < 1:
+            raise ValueError(f"small_cube_size {small_cube_size}: expected a positive number, or null for cube_size")
         self.cube_size = cube_size
+        self.small_cube_size = min(small_cube_size or cube_size, cube_size)
         self.spacing = spacing
         self.window = window
         self.normalise = NORMALISATIONS[normalisation]
@@ -127,28 +133,30 @@ class ClickInferer(Inferer):
         """The first prompts in the group's cube, and all further clicks in the cube that the mask then asks for.
 
         A small object is followed in a finer cube alone: a further click costs one step there, and none of it is lost
-        when the wide cube says something else.
+        when the wide cube says something else. Where its first answer is very small, the wide cube is asked once.
         """
         wide = look.at(cube_around(group[0].center_mm, group[0].spacing, self.cube_size))
-        look.ask(wide, group, "first prompt", further=False)
+        look.ask(wide, group, "first prompt", further=False, rounds=1)
+        narrow = [self._finer(image, target, cubes.MUCH_NARROWER) for target in group]
+        unsure = [target for target, finer in zip(group, narrow, strict=True) if finer is None]
+        if unsure:
+            look.ask_again(wide, unsure, "first prompt", further=False)
         others = []
-        for target in group:
-            finer = self._finer(image, target)
+        for target, finer in zip(group, narrow, strict=True):
+            finer = finer or self._finer(image, target)
             if finer is not None:
                 look.ask(look.at(finer), [target], SMALL)
                 # The finer cube holds all of the mask, and the wide one knows the first click alone.
                 del target.views[0]
             elif target.known < len(target.prompt.points):
-                target.views.clear()
-                target.looks.clear()
                 others.append(target)
         if others:
-            look.ask(wide, others, "first prompt")
+            look.ask_again(wide, others, "first prompt")
 
     def _refine(self, image: Grid, target: Target, look: _Look) -> None:
         """Coarser cubes until the mask ends inside, or one finer cube for an object that corrections made small."""
         while cubes.touches_border(target.views[-1].mask, target.views[-1].inside):
-            cube = cubes.coarser(target.views[-1].cube, image)
+            cube = cubes.coarser(target.views[-1].cube, image, self.cube_size)
             if cube is None:
                 return
             look.ask(look.at(cube), [target], "the mask reached the border of the cube")
@@ -159,14 +167,14 @@ class ClickInferer(Inferer):
             look.ask(look.at(finer), [target], SMALL)
             target.views.reverse()
 
-    def _finer(self, image: Grid, target: Target) -> Grid | None:
-        """A cube at least twice as fine that shows the mask and all clicks on the object, None where there is none."""
+    def _finer(self, image: Grid, target: Target, narrower: float = cubes.NARROWER) -> Grid | None:
+        """A narrower cube that shows the mask and all clicks on the object, None where there is none."""
         (view,) = target.views
         if view.bounds is None or cubes.touches_border(view.mask, view.inside):
             return None
         clicks = image.to_mm(np.array(target.prompt.foreground).reshape(-1, 3))
         shown = np.concatenate([view.grid.crop(*view.bounds).corners_mm(), clicks])
-        return cubes.finer(view.cube, shown, image, self.spacing)
+        return cubes.finer(view.cube, shown, image, self.spacing, (self.small_cube_size, self.cube_size), narrower)
 
 
 class _Seen(NamedTuple):
@@ -199,7 +207,16 @@ class _Look:
         self.seconds["encode"] += self._now() - start
         return _Seen(cube, _low_grid(cube, memory.inside.shape), memory)
 
-    def ask(self, seen: _Seen, targets: list[Target], why: str, further: bool = True) -> None:
+    def ask_again(self, seen: _Seen, targets: list[Target], why: str, further: bool = True) -> None:
+        """As :meth:`ask`; the view replaces those before."""
+        for target in targets:
+            target.views.clear()
+            target.looks.clear()
+        self.ask(seen, targets, why, further)
+
+    def ask(
+        self, seen: _Seen, targets: list[Target], why: str, further: bool = True, rounds: int | None = None
+    ) -> None:
         """Decode the targets in a cube; each gets a view more.
 
         Args:
@@ -207,6 +224,7 @@ class _Look:
             targets: in it.
             why: it was looked at.
             further: show all clicks, and not only those of the first step.
+            rounds: how often the first step is asked, the configuration's number by default.
         """
         start = self._now()
         takes_boxes = self.network.prompt_encoder.takes_boxes
@@ -218,7 +236,8 @@ class _Look:
         memory = seen.memory
         with memory.lock:
             before = memory.decoded
-            results = decode_clicks(self.network, memory, prompts, self.config.rounds, self.config.one_way)
+            asked = self.config.rounds if rounds is None else rounds
+            results = decode_clicks(self.network, memory, prompts, asked, self.config.one_way)
             self.decoded += memory.decoded - before
         self.seconds["decode"] += self._now() - start
         for target, prompt, (logits, score), count in zip(targets, prompts, results, clicks, strict=True):

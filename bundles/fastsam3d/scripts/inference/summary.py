@@ -55,6 +55,7 @@ def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: 
 def _describe_cube(cube: Grid, why: str) -> dict[str, Any]:
     return {
         "spacing_mm": round(float(cube.spacing[0]), 4),
+        "voxels_a_side": cube.shape[0],
         "center_mm": [round(float(x), 2) for x in cube.center_mm],
         "why": why,
     }
