@@ -47,11 +47,14 @@ def mean_weights(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.mean_weights", description=__doc__.split("\n")[0])
-    parser.add_argument("output", type=Path, metavar="OUT", help="where the mean goes")
+    parser.add_argument("output", type=Path, metavar="OUT", help="a new file for the mean")
     parser.add_argument("weights", type=Path, metavar="IN", nargs="+", help="state dicts of one network, two or more")
     options = parser.parse_args(arguments)
     if len(options.weights) < 2:
         parser.error(f"{len(options.weights)} file: expected two or more")
+    if options.output.exists():
+        # The order of files is easily mistaken, and weights are hours of work.
+        parser.error(f"{options.output} is there already: give a new name for the mean first, then the weights")
     try:
         mean = mean_weights([read_state(path) for path in options.weights])
     except ValueError as error:

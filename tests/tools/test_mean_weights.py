@@ -19,9 +19,18 @@ def test_the_mean_of_each_tensor_in_its_own_dtype(tmp_path):
     assert main([str(out), one, two]) == 0
     mean = torch.load(out, weights_only=True)
     assert mean["a"].dtype == torch.float16 and mean["a"].tolist() == [2, 5] and mean["n"] == 3
-    assert main([str(out), one, one, one, two]) == 0
-    assert torch.load(out, weights_only=True)["a"].tolist() == [1.5, 3.5]
     assert [p.name for p in out.parent.iterdir()] == ["mean.pt"]
+    other = tmp_path / "other.pt"
+    assert main([str(other), one, one, one, two]) == 0
+    assert torch.load(other, weights_only=True)["a"].tolist() == [1.5, 3.5]
+
+
+def test_weights_that_are_there_are_not_written_over(tmp_path, capsys):
+    files = [saved(tmp_path / f"{n}.pt", a=torch.full((2,), float(n))) for n in range(3)]
+    with pytest.raises(SystemExit, match="2"):
+        main(files)
+    assert "0.pt is there already" in capsys.readouterr().err
+    assert torch.load(files[0], weights_only=True)["a"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
