@@ -18,9 +18,12 @@ def computes_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 itself: AVX512-BF16 or AMX on a CPU, Ampere or newer on CUDA."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Told to do without AVX-512 (ATEN_CPU_CAPABILITY=avx2), torch is as on a processor that has none.
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
+        return False
     # torch has no public question for this; where it has none at all the answer is no.
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in questions)
+    return any(getattr(torch.cpu, name, bool)() for name in questions)
 
 
 class MixedPrecision(Inferer):

@@ -58,6 +58,13 @@ def test_what_computes_bfloat16():
     assert not computes_bfloat16(torch.device("meta"))
 
 
+def test_without_avx512_nothing_is_computed_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    for capability, there in (("AVX512", True), ("AVX2", False), ("DEFAULT", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
+        assert computes_bfloat16(torch.device("cpu")) == there
+
+
 def test_anything_else_is_refused():
     with pytest.raises(ValueError, match="amp 'half': expected true or false"):
         MixedPrecision(SimpleInferer(), "half")

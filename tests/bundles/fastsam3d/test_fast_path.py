@@ -222,6 +222,7 @@ def test_precision_on_a_cpu(amp, precision):
 
 
 def test_auto_never_emulates(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert choose_precision("auto", CPU) == "float32"
