@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any
@@ -25,10 +26,15 @@ except ImportError:
 HEADER_BYTES = Nifti2Image.header_class.sizeof_hdr
 # Slices at a time: as many float32 as a line of the processor's cache, so that each line is written once.
 SLICES = 16
+# Not a name that a file's own header may have.
+CONTENT = "sha256_of_voxels"
 
 
 class NiftiReader(NibabelReader):
-    """MONAI's reader, whose 3D volumes are float32 with their last axis innermost, as MONAI will want them next."""
+    """MONAI's reader, whose 3D volumes are float32 with their last axis innermost, as MONAI will want them next.
+
+    The meta data of such a volume hold ``CONTENT``, a hash by which its voxels are known again.
+    """
 
     def read(self, data: Any, **kwargs: Any) -> Any:
         """As MONAI's."""
@@ -41,19 +47,29 @@ class NiftiReader(NibabelReader):
         self.filenames = paths
         return correct_nifti_header_if_necessary(image)
 
+    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
+        """As MONAI's."""
+        voxels, meta = super().get_data(img)
+        content = getattr(img, "extra", {}).get(CONTENT)
+        return voxels, {**meta, CONTENT: content} if content else meta
+
     def _get_array_data(self, img: Any, filename: str) -> np.ndarray:
         stored = img.dataobj
         if len(stored.shape) != 3 or stored.dtype.kind not in "biuf":
             return super()._get_array_data(img, filename)
         turned = np.empty(stored.shape, np.float32)
+        # While the other thread unpacks this one has time to hash what is there.
+        content = hashlib.sha256(f"{stored.shape} {stored.dtype}".encode())
         parts = [slice(start, start + SLICES) for start in range(0, stored.shape[2], SLICES)]
         with ThreadPoolExecutor(1) as unpacking:
             for part, voxels in zip(parts, unpacking.map(lambda part: stored[..., part], parts), strict=True):
                 turned[..., part] = voxels
+                content.update(np.ascontiguousarray(voxels.T))
         stream = img.file_map["image"].fileobj
         # The checksum comes after the last voxel, where nibabel does not look.
         while stream is not None and stream.read(1 << 20):
             pass
+        img.extra[CONTENT] = content.hexdigest()
         return turned
 
 

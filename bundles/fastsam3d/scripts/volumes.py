@@ -21,7 +21,7 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImaged
 
 from .common.bounded_cache import BoundedCache, digest, tensor_bytes
-from .nifti_reader import NiftiReader
+from .nifti_reader import CONTENT, NiftiReader
 from .row_order import RowOrder
 
 logger = logging.getLogger(__name__)
@@ -68,9 +68,10 @@ class LoadVolumed(LoadImaged):
         return d
 
     def _read(self, path: str) -> MetaTensor:
-        volume = check_volume(read_volume(path, self._loader), path)
+        stored = read_volume(path, self._loader)
+        volume = check_volume(stored, path)
         if self.cache.max_bytes:
-            volume.meta["content"] = digest(volume.as_tensor())
+            volume.meta["content"] = stored.meta.get(CONTENT) or digest(volume.as_tensor())
         return volume
 
 

@@ -118,3 +118,22 @@ def test_damaged_voxels_are_refused(tmp_path, unpacker):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="cannot be read"):
         LoadVolumed("image")({"image": str(path)})
+
+
+def test_volumes_are_known_by_their_voxels(tmp_path, unpacker):
+    def content(name, voxels, **kwargs):
+        load = LoadVolumed("image", cache_bytes=1 << 20)
+        return load({"image": write(tmp_path / name, voxels, **kwargs)})["image"].meta["content"]
+
+    voxels = np.random.default_rng(0).integers(0, 99, (6, 4, 3 * SLICES), dtype=np.int16)
+    other = voxels.copy()
+    other[-1, -1, -1] += 1
+    known = content("a.nii.gz", voxels)
+    assert content("b.nii.gz", voxels, affine=np.eye(4)) == content("c.nii", voxels) == known
+    volumes = {
+        "other": content("d.nii.gz", other),
+        "scaled": content("e.nii.gz", voxels, slope=0.5),
+        "turned": content("f.nii.gz", voxels.transpose(1, 0, 2)),
+        "four axes": content("g.nii.gz", other[..., None]),
+    }
+    assert len({known, *volumes.values()}) == 5, volumes
