@@ -172,11 +172,18 @@ def test_the_refiner_s_sums_add_up(precision, rounds):
                 assert (fast_iou.float() - iou).abs().max() <= tolerance
 
 
-def test_mixed_computes_the_refiner_alone_in_half_precision():
+def test_mixed_computes_in_half_precision_what_bears_it():
     fast = prepare_for_inference(refined_network(), "mixed")
-    dtypes = {name: {p.dtype for p in part.parameters()} for name, part in fast.named_children()}
-    assert torch.bfloat16 in dtypes.pop("refiner")
-    assert all(kinds == {torch.float32} for kinds in dtypes.values())
+    half = {name for name, p in fast.named_parameters() if p.dtype == torch.bfloat16}
+    assert half and all(p.dtype in (torch.bfloat16, torch.float32) for p in fast.parameters())
+    assert {name.split(".")[0] for name in half} == {"image_encoder", "refiner"}
+    encoder = {name for name, _ in fast.named_parameters() if name.startswith("image_encoder.") and name in half}
+    assert encoder == {name for name, _ in fast.named_parameters() if ".mlp." in name and name.startswith("image_enc")}
+
+
+def test_mixed_of_a_network_without_a_refiner_is_float32():
+    fast = prepare_for_inference(small_network(stem=True), "mixed")
+    assert {p.dtype for p in fast.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 40])

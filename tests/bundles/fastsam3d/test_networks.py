@@ -345,3 +345,18 @@ def test_encoders_without_skips_hand_over_features_alone(image):
 def test_decoder_whose_heads_do_not_divide():
     with pytest.raises(ValueError, match="cannot be divided among 7 heads"):
         MaskDecoder3D(48, heads=7)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_objects_decoded_one_by_one_are_those_of_a_batch(images):
+    torch.manual_seed(0)
+    decoder = MaskDecoder3D(24, heads=4, mlp_dim=32, skip_channels=(8, 4)).eval()
+    features, code, dense = torch.randn(images, 24, 2, 3, 4), torch.randn(1, 24, 2, 3, 4), torch.randn(3, 24, 2, 3, 4)
+    skips = decoder.project_skips([torch.randn(images, c, *(f * n for n in (2, 3, 4))) for c, f in ((8, 2), (4, 4))])
+    given = features, code, torch.randn(3, 5, 24), dense
+    for multimask in (False, True):
+        together = decoder(*given, multimask, skips)
+        with torch.no_grad():
+            one_by_one = decoder(*given, multimask, skips)
+        assert together[0].requires_grad and not one_by_one[0].requires_grad
+        torch.testing.assert_close(one_by_one, together, rtol=1e-5, atol=1e-6)

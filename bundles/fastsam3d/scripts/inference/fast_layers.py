@@ -48,6 +48,16 @@ def faster(module: nn.Module, products: str = "packed") -> nn.Module:
     return module
 
 
+def mlps_in(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Have the MLPs inside ``module`` (changed in place) compute in ``dtype``, and all else as before."""
+    for name, child in module.named_children():
+        if _is(child, MLP):
+            setattr(module, name, InDtype(child, dtype))
+        else:
+            mlps_in(child, dtype)
+    return module
+
+
 def _is(module: nn.Module, kind: type) -> bool:
     """Whether this is the very class, by its name.
 
@@ -107,6 +117,23 @@ def can_pair(layer: nn.Conv3d) -> bool:
 def _onednn_has(weight: Tensor) -> bool:
     """Whether torch was built with oneDNN, and the weight lies where that computes."""
     return torch.backends.mkldnn.is_available() and weight.device.type == "cpu"
+
+
+class InDtype(nn.Module):
+    """A module computed in another precision than what lies around it.
+
+    Args:
+        module: of inference; it is changed to ``dtype``.
+        dtype: to compute in.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module.to(dtype), dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the module, in the dtype of ``x``."""
+        return self.module(x.to(self.dtype)).to(x.dtype)
 
 
 class PackedLinear(nn.Module):

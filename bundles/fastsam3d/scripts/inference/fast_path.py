@@ -14,7 +14,7 @@ from torch import nn
 
 from ..common.precision import computes_bfloat16
 from ..common.weights import weights_key
-from .fast_layers import faster
+from .fast_layers import faster, mlps_in
 from .fast_refiner import FastRefiner
 from .replayed import Replayed
 
@@ -24,8 +24,8 @@ PRECISIONS = ("float32", "mixed", "bfloat16", "float16", "int8")
 def choose_precision(amp: bool | str, device: torch.device) -> str:
     """One of PRECISIONS for the configuration's ``amp``.
 
-    ``auto`` takes bfloat16, and ``mixed`` takes it inside the refiner alone, where the processor computes in it; both
-    take float32 elsewhere, as emulation would be slower. ``True`` takes half precision anyhow, ``False`` float32;
+    ``auto`` takes bfloat16, and ``mixed`` takes it where masks bear it, if the processor computes in it; both take
+    float32 elsewhere, as emulation would be slower. ``True`` takes half precision anyhow, ``False`` float32;
     another name out of PRECISIONS is taken as it is.
 
     Raises:
@@ -53,9 +53,9 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
 
     Args:
         network: as :class:`..networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is.
-        precision: one of PRECISIONS. float32 changes nothing but the order of sums; mixed computes the inner part of
-            the refiner alone in bfloat16; int8 quantises the linear layers of the image encoder and computes the rest
-            in bfloat16.
+        precision: one of PRECISIONS. float32 changes nothing but the order of sums; mixed, of a network with a refiner,
+            computes that one's inner part and the encoder's MLPs in bfloat16, and the rest in float32; int8 quantises
+            the linear layers of the image encoder and computes the rest in bfloat16.
         compiled: run the image encoder through ``torch.compile`` (with CUDA graphs on a GPU): the first cube of each
             shape then waits for the compiler.
     """
@@ -66,6 +66,8 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     half = torch.bfloat16 if precision in ("mixed", "int8") else getattr(torch, precision)
     products = "int8" if precision == "int8" else "plain" if compiled else "packed"
+    if precision == "mixed" and refined:
+        fast.image_encoder = mlps_in(fast.image_encoder, half)
     if not exact:
         fast.image_encoder, fast.mask_decoder = fast.image_encoder.to(half), fast.mask_decoder.to(half)
     fast.image_encoder = faster(fast.image_encoder, products)

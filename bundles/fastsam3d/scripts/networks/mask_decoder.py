@@ -192,13 +192,12 @@ class MaskDecoder3D(nn.Module):
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
         cells = (to_cells(features) + to_cells(dense)).contiguous()
         tokens, cells = self.transformer(cells, to_cells(image_code), tokens)
-        fine = self._enlarge(cells, skips)
         wanted = slice(1, None) if multimask else slice(0, 1)
         heads = list(self.output_hypernetworks_mlps)[wanted]
         # The first token is for the IoU, the following ones for the masks in order.
         mask_tokens = tokens[:, 1 : 1 + len(self.output_hypernetworks_mlps)][:, wanted]
         weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(heads)], dim=1)
-        logits = from_cells(fine @ weights.transpose(1, 2), features.shape[2:], depth=2)
+        logits = from_cells(self._logits(cells, skips, weights.transpose(1, 2)), features.shape[2:], depth=2)
         return logits, self.iou_prediction_head(tokens[:, 0])[:, wanted]
 
     def project_skips(self, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -208,6 +207,14 @@ class MaskDecoder3D(nn.Module):
         """
         projected = (skip(x) for x, skip in zip(skips, self.skips, strict=False))
         return tuple(to_cells(x, depth) for depth, x in enumerate(projected, start=1))
+
+    def _logits(self, cells: Tensor, skips: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """Cells (N, d*h*w, C) and masks' weights (N, C / 8, M) -> (N, 64*d*h*w, M)."""
+        if cells.device.type != "cpu" or torch.is_grad_enabled():
+            return self._enlarge(cells, skips) @ weights
+        # One object after the other: what is made of one stays in a processor's cache, what is made of all does not.
+        each = zip(*(x.expand(len(cells), -1, -1).split(1) for x in (cells, weights, *skips)), strict=True)
+        return torch.cat([self._enlarge(one, finer) @ its_weights for one, its_weights, *finer in each])
 
     def _enlarge(self, cells: Tensor, skips: Sequence[Tensor]) -> Tensor:
         """(N, d*h*w, C) -> (N, 64*d*h*w, C / 8), every cell followed by its parts, as ``to_cells`` orders them.
