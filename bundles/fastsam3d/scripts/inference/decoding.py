@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -47,17 +48,23 @@ class CubePrompt:
     def key(self, step: int, rounds: int) -> tuple:
         """Tells this prompt up to ``step``, its first step asked in ``rounds``, from any other in the same cube."""
         shown = self.shown(step)
-        values = (self.points[:shown], self.labels[:shown], self.box, self.mask)
-        return step, rounds, self.at_once, *(None if v is None else (str(v.dtype), _content(v)) for v in values)
+        return step, rounds, self.at_once, _content(self.points[:shown]), _content(self.labels[:shown]), self._beside
+
+    @cached_property
+    def _beside(self) -> tuple:
+        # The same at every step, and a mask is large.
+        return _content(self.box), _content(self.mask)
 
     def shown(self, step: int) -> int:
         """How many points the decoder sees at ``step``, counted from 0."""
         return min(len(self.points), self.at_once + step)
 
 
-def _content(values: Tensor) -> bytes:
+def _content(values: Tensor | None) -> tuple[str, bytes] | None:
+    if values is None:
+        return None
     # As bytes, because a prompt without points has no element to be viewed.
-    return hashlib.blake2b(values.detach().cpu().numpy().tobytes(), digest_size=16).digest()
+    return str(values.dtype), hashlib.sha256(values.detach().cpu().numpy().tobytes()).digest()
 
 
 class CubeMemory:

@@ -25,7 +25,8 @@ class TokensToImage(nn.Module):
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.plain = attention
-        self.key, self.value = (_by_head(p.weight, attention.heads) for p in (attention.k_proj, attention.v_proj))
+        self.key = _by_head(_scale(attention) * attention.k_proj.weight, attention.heads)
+        self.value = _by_head(attention.v_proj.weight, attention.heads)
         self.value_bias = nn.Parameter(attention.v_proj.bias.detach(), False)
         self.q_proj, self.out_proj = attention.q_proj, attention.out_proj
 
@@ -34,14 +35,11 @@ class TokensToImage(nn.Module):
         heads, inner = self.key.shape[:2]
         if not _few(q, self.key):
             return self.plain(q, k, v)
-        q = self.q_proj(q).unflatten(2, (heads, inner)).transpose(1, 2) * inner**-0.5
+        q = self.q_proj(q).unflatten(2, (heads, inner)).transpose(1, 2)
         # The bias of the keys adds the same to all scores of a query: nothing changes.
         keyed = (q @ self.key).flatten(1, 2)
-        if k.dtype == torch.float32:
-            scores = keyed @ k.transpose(1, 2)
-        else:
-            # On a CPU half precision is slow where the larger matrix is the one to be transposed.
-            scores = (k @ keyed.transpose(1, 2)).transpose(1, 2)
+        # What matmul makes of these on a CPU takes longer in half precision.
+        scores = torch.bmm(keyed, k.transpose(1, 2))
         seen = (scores.softmax(dim=2) @ v).unflatten(1, (heads, -1))
         answer = (seen @ self.value.transpose(1, 2)).transpose(1, 2).flatten(2)
         return self.out_proj(answer + self.value_bias)
@@ -57,8 +55,8 @@ class ImageToTokens(nn.Module):
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.plain = attention
-        self.query = _by_head(attention.q_proj.weight, attention.heads)
-        self.query_bias = nn.Parameter(attention.q_proj.bias.detach().unflatten(0, (attention.heads, -1, 1)), False)
+        self.query = _by_head(_scale(attention) * attention.q_proj.weight, attention.heads)
+        self.query_bias = _by_head(_scale(attention) * attention.q_proj.bias[:, None], attention.heads)
         self.out = _by_head(attention.out_proj.weight.T, attention.heads)
         self.out_bias = nn.Parameter(attention.out_proj.bias.detach(), False)
         self.k_proj, self.v_proj = attention.k_proj, attention.v_proj
@@ -69,7 +67,6 @@ class ImageToTokens(nn.Module):
         if not _few(k, self.query):
             return self.plain(q, k, v)
         k, v = (p(x).unflatten(2, (heads, inner)).transpose(1, 2) for p, x in ((self.k_proj, k), (self.v_proj, v)))
-        k = k * inner**-0.5
         scores = torch.baddbmm((k @ self.query_bias).flatten(1, 2), (k @ self.query).flatten(1, 2), q.transpose(1, 2))
         # (N, heads, tokens, cells): over the tokens of each head.
         weights = scores.unflatten(1, (heads, -1)).softmax(dim=2).flatten(1, 2)
@@ -79,6 +76,11 @@ class ImageToTokens(nn.Module):
 def _few(tokens: Tensor, weight: Tensor) -> bool:
     """Whether all heads of all tokens are fewer numbers than the projections of a cell."""
     return tokens.shape[1] < weight.shape[1]
+
+
+def _scale(attention: Attention) -> float:
+    """Of the scores, here of the weights that they are made with."""
+    return (len(attention.q_proj.weight) // attention.heads) ** -0.5
 
 
 def _by_head(weight: Tensor, heads: int) -> nn.Parameter:

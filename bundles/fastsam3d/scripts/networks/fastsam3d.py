@@ -91,7 +91,8 @@ class FastSAM3D(nn.Module):
         if self.refiner is not None and not multimask:
             near = self.refiner.near(self._draw(nothing, points, labels, boxes, size), embedding.detail)
         if masks is None and (self.zeros_for_no_mask or self.draw_prompts):
-            masks = nothing
+            # Zeros everywhere are as good as zeros in one cell.
+            masks = nothing if self.draw_prompts else nothing[..., :4, :4, :4]
         logits = None
         for _ in range(rounds):
             if logits is not None:

@@ -100,7 +100,7 @@ class PromptEncoder3D(nn.Module):
             points: (N, P, 3) voxel indices in the cube; P may be 0.
             labels: (N, P) 1 foreground, 0 background, -1 not a point.
             boxes: (N, 2, 3) low and high corner, voxel indices.
-            masks: (N, 1, 4d, 4h, 4w) logits of the last mask.
+            masks: (N, 1, 4d, 4h, 4w) logits of the last mask; (N, 1, 4, 4, 4) where all cells are alike.
 
         Returns:
             sparse (N, T, C) and dense (N, C, d, h, w).
@@ -118,11 +118,11 @@ class PromptEncoder3D(nn.Module):
         if masks is None:
             dense = self.no_mask_embed.weight.view(1, -1, 1, 1, 1).expand(len(sparse), -1, *grid)
         else:
-            if tuple(masks.shape[-3:]) != tuple(4 * n for n in grid):
+            if tuple(masks.shape[-3:]) not in (tuple(4 * n for n in grid), (4, 4, 4)):
                 raise ValueError(
                     f"mask of {tuple(masks.shape[-3:])} for an embedding of {tuple(grid)}: expected 4 times"
                 )
-            dense = self.mask_downscaling(masks.to(self.no_mask_embed.weight.dtype))
+            dense = self.mask_downscaling(masks.to(self.no_mask_embed.weight.dtype)).expand(-1, -1, *grid)
         return sparse, dense
 
     def _places(self, voxels: Tensor, image_size: Sequence[int]) -> Tensor:
