@@ -67,6 +67,10 @@ class Grid(NamedTuple):
         """(8, 3) mm: the outer corners of the corner voxels."""
         return self.to_mm(CORNERS * self.shape - 0.5)
 
+    def reversed(self) -> Grid:
+        """The same voxels, the last axis first."""
+        return Grid(self.affine[:, [2, 1, 0, 3]], self.shape[::-1])
+
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> Grid:
         """The part of this grid from voxel ``start`` up to, not with, voxel ``stop``."""
         affine = self.affine.copy()

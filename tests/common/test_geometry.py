@@ -48,6 +48,14 @@ def test_spacing_and_corners():
     np.testing.assert_allclose(np.linalg.norm(corners - corners[0], axis=1).max(), np.linalg.norm([5, 12, 21]))
 
 
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES.keys())
+def test_reversed_axes_name_the_same_places(source):
+    turned = source.reversed()
+    assert turned.shape == source.shape[::-1]
+    np.testing.assert_allclose(turned.to_mm(np.array([1, 2, 3])), source.to_mm(np.array([3, 2, 1])))
+    np.testing.assert_array_equal(turned.reversed().affine, source.affine)
+
+
 def test_crop_keeps_voxels_in_place():
     grid = SOURCES["oblique"]
     part = grid.crop((2, 3, 4), (9, 5, 8))

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,7 +24,8 @@ def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tenso
     """
     dtype = torch.uint8 if len(targets) < 256 else torch.int32
     # The first axis innermost, as image files have it: whoever writes the map need not turn all of it around.
-    labels = _zeros(image.shape[::-1], dtype, device).permute(2, 1, 0)
+    image = image.reversed()
+    labels = _zeros(image.shape, dtype, device)
     # A single object competes with nobody: no second volume is needed to tell who won.
     best = _zeros(image.shape, torch.float32, device) if len(targets) > 1 else None
     for value, target in enumerate(targets, start=1):
@@ -38,6 +42,7 @@ def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tenso
             torch.maximum(labels[box], won.to(labels.dtype) * value, out=labels[box])
         if best is not None:
             torch.maximum(best[box], logits, out=best[box])
+    labels = labels.permute(2, 1, 0)
     return labels if labels.dtype == torch.uint8 else labels.to(torch.uint16)
 
 
@@ -45,15 +50,19 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     """Zeros; on a CPU memory that the system hands out as zeros, which costs nothing where no object is."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.zeros(shape, str(dtype).removeprefix("torch.")))
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return torch.from_numpy(np.zeros(shape, str(dtype).removeprefix("torch.")))
+    # numpy would ask for large pages, of which each costs as much as five hundred that an object may need a few of.
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)
 
 
 def count_voxels(labels: Tensor, targets: list[Target], image: Grid) -> list[int]:
     """How many voxels of a label map (X, Y, Z) each label has, 0 included; looked for only where a target can be."""
     views = [v for t in targets for v in t.views if v.bounds]
-    box = _region(views, image)[0] if views else (slice(0),) * 3
     # In the order in which they lie in memory, see ``label_map``.
-    found = labels[box].permute(2, 1, 0).flatten().int()
+    box = _region(views, image.reversed())[0] if views else (slice(0),) * 3
+    found = labels.permute(2, 1, 0)[box].flatten().int()
     voxels = torch.bincount(found, minlength=len(targets) + 1).tolist()
     return [labels.numel() - sum(voxels[1:]), *voxels[1:]]
 
