@@ -48,7 +48,7 @@ class NiftiReader(NibabelReader):
         return correct_nifti_header_if_necessary(image)
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        """As MONAI's."""
+        """As MONAI's, with ``CONTENT``."""
         voxels, meta = super().get_data(img)
         content = getattr(img, "extra", {}).get(CONTENT)
         return voxels, {**meta, CONTENT: content} if content else meta

@@ -174,11 +174,12 @@ def test_the_refiner_s_sums_add_up(precision, rounds):
 
 def test_mixed_computes_in_half_precision_what_bears_it():
     fast = prepare_for_inference(refined_network(), "mixed")
-    half = {name for name, p in fast.named_parameters() if p.dtype == torch.bfloat16}
-    assert half and all(p.dtype in (torch.bfloat16, torch.float32) for p in fast.parameters())
+    dtypes = {name: p.dtype for name, p in fast.named_parameters()}
+    half = {name for name, dtype in dtypes.items() if dtype == torch.bfloat16}
+    assert half and set(dtypes.values()) == {torch.bfloat16, torch.float32}
     assert {name.split(".")[0] for name in half} == {"image_encoder", "refiner"}
-    encoder = {name for name, _ in fast.named_parameters() if name.startswith("image_encoder.") and name in half}
-    assert encoder == {name for name, _ in fast.named_parameters() if ".mlp." in name and name.startswith("image_enc")}
+    encoder = {name for name in dtypes if name.startswith("image_encoder.")}
+    assert half & encoder == {name for name in encoder if ".mlp." in name}
 
 
 def test_mixed_of_a_network_without_a_refiner_is_float32():

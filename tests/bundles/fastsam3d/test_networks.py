@@ -325,8 +325,9 @@ def test_prompts_that_do_not_fit():
     with pytest.raises(ValueError, match="without box embeddings"):
         PromptEncoder3D(48)((32, 32, 32), (4, 4, 4), *place, torch.zeros(1, 2, 3))
     assert not PromptEncoder3D(48).takes_boxes and PromptEncoder3D(48, boxes=True).takes_boxes
-    with pytest.raises(ValueError, match=r"mask of \(8, 8, 8\).*expected 4 times"):
-        PromptEncoder3D(48)((32, 32, 32), (4, 4, 4), *place, masks=torch.zeros(1, 1, 8, 8, 8))
+    for size in (4, 8):
+        with pytest.raises(ValueError, match=rf"mask of \({size}, {size}, {size}\).*expected 4 times"):
+            PromptEncoder3D(48)((32, 32, 32), (4, 4, 4), *place, masks=torch.zeros(1, 1, size, size, size))
 
 
 def test_encoders_without_skips_hand_over_features_alone(image):

@@ -52,7 +52,7 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
         return torch.zeros(shape, dtype=dtype, device=device)
     if not hasattr(mmap, "MAP_PRIVATE"):
         return torch.from_numpy(np.zeros(shape, str(dtype).removeprefix("torch.")))
-    # numpy would ask for large pages, of which each costs as much as five hundred that an object may need a few of.
+    # numpy would ask for large pages. Each is filled with zeros at once, even where the object needs a few lines of it.
     memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(memory, dtype=dtype).view(shape)
 

@@ -90,16 +90,15 @@ class FastSAM3D(nn.Module):
         near = None
         if self.refiner is not None and not multimask:
             near = self.refiner.near(self._draw(nothing, points, labels, boxes, size), embedding.detail)
-        if masks is None and (self.zeros_for_no_mask or self.draw_prompts):
-            # Zeros everywhere are as good as zeros in one cell.
-            masks = nothing if self.draw_prompts else nothing[..., :4, :4, :4]
+        if masks is None and self.draw_prompts:
+            masks = nothing
         logits = None
         for _ in range(rounds):
             if logits is not None:
                 masks = logits.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
             if self.draw_prompts:
                 masks = self._draw(masks, points, labels, boxes, size)
-            sparse, dense = self.prompt_encoder(size, grid, points, labels, boxes, masks)
+            sparse, dense = self.prompt_encoder(size, grid, points, labels, boxes, masks, self.zeros_for_no_mask)
             code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
             logits, iou = self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
             if near is not None:

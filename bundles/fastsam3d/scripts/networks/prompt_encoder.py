@@ -91,6 +91,7 @@ class PromptEncoder3D(nn.Module):
         labels: Tensor,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
+        zeros_for_no_mask: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Tokens of the prompts of N objects in one cube.
 
@@ -100,7 +101,8 @@ class PromptEncoder3D(nn.Module):
             points: (N, P, 3) voxel indices in the cube; P may be 0.
             labels: (N, P) 1 foreground, 0 background, -1 not a point.
             boxes: (N, 2, 3) low and high corner, voxel indices.
-            masks: (N, 1, 4d, 4h, 4w) logits of the last mask; (N, 1, 4, 4, 4) where all cells are alike.
+            masks: (N, 1, 4d, 4h, 4w) logits of the last mask.
+            zeros_for_no_mask: without masks, embed logits of 0 and not take the embedding learned for no mask.
 
         Returns:
             sparse (N, T, C) and dense (N, C, d, h, w).
@@ -115,15 +117,19 @@ class PromptEncoder3D(nn.Module):
         sparse = self._point_tokens(points, labels, image_size)
         if boxes is not None:
             sparse = torch.cat([sparse, self._box_tokens(boxes, image_size)], dim=1)
-        if masks is None:
-            dense = self.no_mask_embed.weight.view(1, -1, 1, 1, 1).expand(len(sparse), -1, *grid)
-        else:
-            if tuple(masks.shape[-3:]) not in (tuple(4 * n for n in grid), (4, 4, 4)):
+        dtype = self.no_mask_embed.weight.dtype
+        if masks is not None:
+            if tuple(masks.shape[-3:]) != tuple(4 * n for n in grid):
                 raise ValueError(
                     f"mask of {tuple(masks.shape[-3:])} for an embedding of {tuple(grid)}: expected 4 times"
                 )
-            dense = self.mask_downscaling(masks.to(self.no_mask_embed.weight.dtype)).expand(-1, -1, *grid)
-        return sparse, dense
+            return sparse, self.mask_downscaling(masks.to(dtype))
+        if zeros_for_no_mask:
+            # All cells of it are alike: one is enough.
+            cell = self.mask_downscaling(torch.zeros(1, 1, 4, 4, 4, dtype=dtype, device=sparse.device))
+        else:
+            cell = self.no_mask_embed.weight.view(1, -1, 1, 1, 1)
+        return sparse, cell.expand(len(sparse), -1, *grid)
 
     def _places(self, voxels: Tensor, image_size: Sequence[int]) -> Tensor:
         return (voxels.float() + 0.5) / torch.tensor(image_size, dtype=torch.float32, device=voxels.device)
