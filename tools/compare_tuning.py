@@ -41,16 +41,16 @@ from common.metrics import METRICS
 from tools.benchmark.peak import HIGHEST, RESET, RESIDENT, give_back, megabytes
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "ssam_2d"
-# The overlays of each method, and the rate that it learns with: a few numbers take larger steps than all weights.
-METHODS: dict[str, tuple[tuple[str, ...], float]] = {
-    "svd_affine": ((), 2e-2),
-    "svd_affine_paper": (("variants/paper.json",), 1e-2),
-    "lora": (("variants/lora.json",), 6e-3),
-    "lora_paper": (("variants/paper.json", "variants/lora.json"), 3e-3),
-    "salt": (("variants/salt.json",), 3e-3),
-    "full": (("variants/full.json",), 1e-3),
-    "norms_only": (("variants/norms_only.json",), 3e-3),
-    "decoder_only": (("variants/decoder_only.json",), 1e-3),
+# The overlays of each method, which bring its learning rate along.
+METHODS: dict[str, tuple[str, ...]] = {
+    "svd_affine": (),
+    "svd_affine_paper": ("variants/paper.json",),
+    "lora": ("variants/lora.json",),
+    "lora_paper": ("variants/paper.json", "variants/lora.json"),
+    "salt": ("variants/salt.json",),
+    "full": ("variants/full.json",),
+    "norms_only": ("variants/norms_only.json",),
+    "decoder_only": ("variants/decoder_only.json",),
 }
 SETTINGS = ("base", "steps", "batch_size", "image_size", "held_out", "images", "flip", "focal_weight")
 COLUMNS = {
@@ -72,8 +72,8 @@ def read_items(path: Path) -> list[dict[str, Any]]:
 
 
 def read_rates(texts: Sequence[str]) -> dict[str, float]:
-    """The learning rate of each method; ``METHOD=RATE`` replaces one of METHODS. Raises SystemExit for other texts."""
-    rates = {method: rate for method, (_, rate) in METHODS.items()}
+    """The learning rates that replace those of the configurations: of ``METHOD=RATE``. Raises SystemExit for others."""
+    rates = {}
     for text in texts:
         method, _, rate = text.partition("=")
         try:
@@ -111,7 +111,6 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
     if settings["images"] is not None:
         drawn = np.random.default_rng((seed, 1)).permutation(len(training))[: settings["images"]]
         training = [training[i] for i in sorted(drawn)]
-    overlays, _ = METHODS[method]
     epochs = max(1, round(settings["steps"] * settings["batch_size"] / len(training)))
     shared = {"image_size": settings["image_size"], "device": "cpu", "progress": False}
     overrides = {
@@ -121,7 +120,6 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
         "label_names": label_list(items),
         "base_path": str(settings["base"]),
         "output_dir": str(folder),
-        "learning_rate": settings["rates"][method],
         "batch_size": settings["batch_size"],
         "max_epochs": epochs,
         "seed": seed,
@@ -131,7 +129,9 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
         # A run that was killed is started anew: it is short.
         "resume": (folder / "state.pt").exists(),
     }
-    workflow = run_config(["train.json", *overlays], overrides)
+    if method in settings["rates"]:
+        overrides["learning_rate"] = settings["rates"][method]
+    workflow = run_config(["train.json", *METHODS[method]], overrides)
     parser = next(workflow).parser
     trainer, clock = parser.get_parsed_content("train#trainer"), StepClock()
     clock.attach(trainer)
@@ -295,7 +295,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, help="how many of the others to train on, drawn by the seed (all)")
     parser.add_argument("--focal-weight", type=float, default=1.0, help="of the focal loss beside Dice (1)")
     parser.add_argument(
-        "--rate", nargs="+", default=[], metavar="METHOD=RATE", help="learning rates other than the methods' own"
+        "--rate", nargs="+", default=[], metavar="METHOD=RATE", help="learning rates other than the configurations'"
     )
     parser.add_argument("--flip", type=float, default=0.0, help="chance to mirror an image in training (0)")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")

@@ -136,5 +136,5 @@ def test_the_table():
 
 
 def test_every_overlay_is_there():
-    overlays = [overlay for overlays, _ in METHODS.values() for overlay in overlays]
+    overlays = [overlay for overlays in METHODS.values() for overlay in overlays]
     assert all((compare_tuning.BUNDLE / "configs" / overlay).is_file() for overlay in overlays)

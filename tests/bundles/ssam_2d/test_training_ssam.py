@@ -84,6 +84,25 @@ def test_labels_that_are_not_asked_for_cost_nothing_and_change_nothing(base, ssa
     assert torch.allclose(some[asked], every[asked], atol=1e-5) and not some[~asked].any()
 
 
+@pytest.mark.parametrize(
+    ("overlays", "given", "rate"),
+    [
+        ([], {}, 0.02),
+        (["variants/lora.json"], {}, 0.006),
+        (["variants/with_decoder.json"], {}, 0.001),
+        (["variants/lora.json"], {"learning_rate": 0.5}, 0.5),
+        # An experiment of the paper states a rate for all its ablations, wherever in the line it stands.
+        (["experiments/lits.json", "variants/lora.json"], {}, 0.0001),
+        (["variants/lora.json", "experiments/lits.json"], {}, 0.0001),
+    ],
+)
+def test_each_way_to_tune_has_a_learning_rate_of_its_own(overlays, given, rate):
+    parser = ConfigParser()
+    parser.read_config([str(SSAM / "configs" / name) for name in ("train.json", *overlays)])
+    parser.update(given)
+    assert parser.get_parsed_content("learning_rate") == rate
+
+
 @pytest.mark.parametrize("paper", [True, False])
 def test_what_is_tuned(tmp_path, base, folder, paper):
     """By the paper the encoder's blocks and neck; by default the patch embedding and the decoder too, no positions."""
