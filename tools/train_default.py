@@ -6,7 +6,8 @@
 ::
 
     python -m tools.train_default --data ../shared/data --run runs/default --mixed --batch 8 --objects 3 --minutes 8
-    python -m tools.benchmark classical ../shared/data --methods fastsam3d
+    python -m tools.benchmark classical ../shared/data --methods fastsam3d --ckpt-path runs/default/model.pt \\
+        --output runs/scores
 
 The same command on a GPU and, with ``--batch 1`` and hours instead of minutes, on a CPU; it goes on where it was
 stopped, on either. How the shipped weights came about, command by command, is in the bundle's docs.
@@ -314,7 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the weights that the bundle fastsam3d ships.")
     parser.add_argument("--run", type=Path, default=Path("runs/default"), help="folder of the state")
     parser.add_argument("--data", type=Path, help="folder of the real sets; without it only made-up volumes")
-    parser.add_argument("--export", type=Path, default=BUNDLE / "models" / "model.pt")
+    parser.add_argument("--export", type=Path, help="file of the averaged weights (model.pt in the run's folder)")
     parser.add_argument("--start", type=Path, help="weights to start from, where the run has no state yet")
     parser.add_argument("--mixed", action="store_true", help="cubes of 64, 96 and 128 voxels a side from the start")
     parser.add_argument("--batch", type=int, default=1, help="times as many cubes a step; 8 suits a large GPU")
@@ -327,7 +328,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate")
     parser.add_argument("--workers", type=int, help="processes that make cubes (1, on a GPU one for each core but one)")
     parser.add_argument("--fp32", action="store_true", help="compute in float32 where bfloat16 could be had")
-    parser.add_argument("--export-only", action="store_true", help="write the weights of the state as it is")
     arguments = parser.parse_args()
     if min(arguments.batch, arguments.objects) < 1:
         parser.error(f"--batch {arguments.batch}, --objects {arguments.objects}: expected positive numbers")
@@ -367,12 +367,9 @@ def main() -> None:
         )
     except ValueError as error:
         parser.error(str(error))
-    if arguments.export_only:
-        export_weights(training.average, arguments.export)
-        return
     signal.signal(signal.SIGTERM, training.stop)
     signal.signal(signal.SIGINT, training.stop)
-    training.run(arguments.export)
+    training.run(arguments.export or arguments.run / "model.pt")
 
 
 if __name__ == "__main__":

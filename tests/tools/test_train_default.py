@@ -12,7 +12,7 @@ from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 from bundles.fastsam3d.scripts.training.cubes import FEWEST_VOXELS
-from tools.train_default import Training, build_network, main
+from tools.train_default import BUNDLE, Training, build_network, main
 from tools.training_cubes import SHARES, TrainingCubes
 
 SIZE = 32
@@ -152,6 +152,18 @@ def test_options_that_cannot_be_are_refused(tmp_path, monkeypatch, capsys, argum
     with pytest.raises(SystemExit, match="2"):
         main()
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_weights_go_into_the_folder_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.train_default.build_network", small_network)
+    monkeypatch.setattr("tools.train_default.STAGES", ((0.0, ((SIZE, 1),)),))
+    arguments = ["--run", str(tmp_path / "run"), "--steps", "1", "--workers", "0", "--device", "cpu", "--fp32"]
+    monkeypatch.setattr("sys.argv", ["train_default", *arguments])
+    shipped = BUNDLE / "models" / "model.pt"
+    before = shipped.stat().st_mtime_ns
+    main()
+    small_network().load_state_dict(weights(tmp_path / "run" / "model.pt"))
+    assert shipped.stat().st_mtime_ns == before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a training that moves from a GPU to a CPU needs both")
