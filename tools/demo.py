@@ -23,8 +23,8 @@ from tools import demo_names
 
 BUNDLE = Path("bundles/fastsam3d")
 OUTPUT = Path("output/demo")
-# Voxels of the MNI152 template at 1 mm: both hemispheres, the cerebellum.
-BRAIN_CLICKS = [[56, 81, 102], [140, 81, 102], [126, 73, 27]]
+# Voxels of the MNI152 template at 1 mm: both hemispheres, the cerebellum, a temporal lobe.
+BRAIN_CLICKS = [[56, 81, 102], [140, 81, 102], [126, 73, 27], [130, 140, 60]]
 
 
 def save_template(folder: Path) -> tuple[Path, Path]:

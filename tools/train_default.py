@@ -43,7 +43,7 @@ from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, inte
 from common.devices import checked_device
 from common.precision import computes_bfloat16
 from common.weights import load_weights
-from tools.training_cubes import REAL_SHARE, TrainingCubes
+from tools.training_cubes import REAL_SHARE, SHARES, TrainingCubes
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
 # Voxels a side of the cubes and cubes a step, which take turns.
@@ -147,6 +147,7 @@ class Training:
         workers: processes that make cubes.
         batch: how many times the cubes of ``stages`` in a step.
         real: share of the cubes that are of real volumes.
+        shares: how often each of their sets is drawn, see :data:`tools.training_cubes.SHARES`.
 
     Raises:
         ValueError: the run's state was trained on other real volumes.
@@ -167,9 +168,10 @@ class Training:
         workers: int = 1,
         batch: int = 1,
         real: float = REAL_SHARE,
+        shares: Mapping[str, float] = SHARES,
     ) -> None:
         self.state_path = run / "state.pt"
-        self.cubes = TrainingCubes(data, seed, objects, real)
+        self.cubes = TrainingCubes(data, seed, objects, real, shares)
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         decayed = [p for p in network.parameters() if p.dim() > 1]
@@ -303,6 +305,25 @@ def _write(content: Any, path: Path) -> None:
     os.replace(side, path)
 
 
+def read_shares(texts: Sequence[str]) -> dict[str, float]:
+    """``SET=NUMBER`` for some of ``SHARES``. Raises ValueError for other texts."""
+    shares = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            sound = name in SHARES and 0 <= float(number) < math.inf
+        except ValueError:
+            sound = False
+        if not sound:
+            raise ValueError(f"--share {text}: expected SET=NUMBER, not negative, for one of {', '.join(SHARES)}")
+        shares[name] = float(number)
+    return shares
+
+
+def _listed(shares: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={number}" for name, number in shares.items())
+
+
 def _quiet_worker(_: int) -> None:
     # Ctrl-C and SIGTERM are for the training itself, which then lets its workers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -321,6 +342,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="times as many cubes a step; 8 suits a large GPU")
     parser.add_argument("--objects", type=int, default=2, help="asked for in each cube (%(default)s)")
     parser.add_argument("--real", type=float, default=REAL_SHARE, help="share of cubes of real volumes (%(default)s)")
+    parser.add_argument(
+        "--share", nargs="+", default=[], metavar="SET=NUMBER", help=f"how often sets are drawn ({_listed(SHARES)})"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--steps", type=int, default=5000, help="to train for (%(default)s)")
     parser.add_argument("--minutes", type=float, help="of training instead of --steps, earlier slices counted in")
@@ -340,6 +364,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     network = build_network()
     try:
+        shares = {**SHARES, **read_shares(arguments.share)}
         device = checked_device(arguments.device)
         if arguments.start:
             load_weights(network, arguments.start)
@@ -364,6 +389,7 @@ def main() -> None:
             workers=workers if arguments.workers is None else arguments.workers,
             batch=arguments.batch,
             real=arguments.real,
+            shares=shares,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -9,13 +9,14 @@ never drawn from: the patient STS_006, the last 20 hippocampi by name, the MR sl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from monai.transforms import LoadImage
 
+from bundles.fastsam3d.scripts.inference.cubes import first_spacing
 from bundles.fastsam3d.scripts.training.cubes import Cube, Volume, random_cube
 from common.geometry import Grid
 from common.intensity import intensity_bounds
@@ -45,6 +46,8 @@ SHARES = {
 REAL_SHARE = 0.4
 # Cubes with more voxels a side than this are for objects that fill many; how many of them show a large one.
 SMALL, LARGE_SHARE = 64, 0.5
+# How many cubes of real volumes keep the body's axes: what lies where in a body is worth knowing.
+UPRIGHT = 0.85
 # Made-up volumes have voxels of 1 mm.
 MADE_UP_SPACINGS = (0.55, 1.6)
 
@@ -116,15 +119,23 @@ class TrainingCubes(torch.utils.data.Dataset):
         seed: of everything random.
         objects: in each cube.
         real: share of the cubes that are of real volumes.
+        shares: how often each of their sets is drawn, see ``SHARES``.
     """
 
-    def __init__(self, folder: Path | None, seed: int, objects: int = 4, real: float = REAL_SHARE) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        seed: int,
+        objects: int = 4,
+        real: float = REAL_SHARE,
+        shares: Mapping[str, float] = SHARES,
+    ) -> None:
         self.volumes = real_volumes(folder) if folder else []
         self.seed = seed
         self.objects = objects
         self.real = real
         sets = [v.name.split("/")[0] for v in self.volumes]
-        weights = np.array([SHARES[s] / sets.count(s) for s in sets])
+        weights = np.array([shares[s] / sets.count(s) for s in sets])
         self.weights = weights / weights.sum() if sets else weights
 
     def __getitem__(self, item: tuple[int, int]) -> Cube:
@@ -138,8 +149,13 @@ class TrainingCubes(torch.utils.data.Dataset):
                     volume = repainted(volume, rng)
             else:
                 volume = made_up_volume(rng, size)
-            made_up = MADE_UP_SPACINGS if volume.name == "synthetic" else None
-            large = LARGE_SHARE if size > SMALL else 0.25
-            cube = random_cube(volume, rng, size, self.objects, 1.5 * 128 / size, made_up, large_share=large)
+            cube = self._cube(volume, rng, size)
             if cube is not None:
                 return cube
+
+    def _cube(self, volume: Volume, rng: np.random.Generator, size: int) -> Cube | None:
+        large = LARGE_SHARE if size > SMALL else 0.25
+        usual = first_spacing(volume.grid, size, 1.5 * 128 / size)
+        if volume.name == "synthetic":
+            return random_cube(volume, rng, size, self.objects, usual, MADE_UP_SPACINGS, large_share=large)
+        return random_cube(volume, rng, size, self.objects, usual, large_share=large, upright=UPRIGHT)

@@ -145,6 +145,9 @@ def test_a_batch_is_so_many_times_the_cubes_of_a_step(tmp_path):
         (["--device", "cuda:99"], "device 'cuda:99'"),
         (["--minutes", "0"], "--minutes 0"),
         (["--real", "1.5"], "--real 1.5"),
+        (["--share", "liver=2"], "--share liver=2: expected SET=NUMBER"),
+        (["--share", "msd_hippocampus=-1"], "--share msd_hippocampus=-1"),
+        (["--share", "msd_hippocampus=nan"], "--share msd_hippocampus=nan"),
     ],
 )
 def test_options_that_cannot_be_are_refused(tmp_path, monkeypatch, capsys, arguments, message):

@@ -89,7 +89,7 @@ def measure(data_list: Path, output: Path, method: str, ckpt_path: Path, **overr
 
 
 def table(reports: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Markdown: a row for each set and method, then the mean of the sets for each method."""
+    """Markdown: a row for each set and method, then for each method the mean of the sets and that of all objects."""
     lines = [f"| set | cases | method | {' | '.join(f'Dice@{k}' for k in CLICKS)} | NSD@{CLICKS[-1]} | s a click |"]
     lines.append("|" + "---|" * (5 + len(CLICKS)))
     columns = [*(f"dice@{k}" for k in CLICKS), f"nsd@{CLICKS[-1]}", "seconds_per_click"]
@@ -97,10 +97,12 @@ def table(reports: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         for method, report in of.items():
             lines.append(_row(name, len(report["cases"]), method, [report["mean"][c] for c in columns]))
     if len(reports) > 1:
-        for method in next(iter(reports.values())):
-            means = np.mean([[of[method]["mean"][c] for c in columns] for of in reports.values()], axis=0)
-            cases = sum(len(of[method]["cases"]) for of in reports.values())
-            lines.append(_row("mean of the sets", cases, method, means))
+        for what in ("sets", "objects"):
+            for method in next(iter(reports.values())):
+                means = [[of[method]["mean"][c] for c in columns] for of in reports.values()]
+                cases = [len(of[method]["cases"]) for of in reports.values()]
+                mean = np.average(means, axis=0, weights=cases if what == "objects" else None)
+                lines.append(_row(f"mean of the {what}", sum(cases), method, mean))
     return "\n".join(lines)
 
 

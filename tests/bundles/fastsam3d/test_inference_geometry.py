@@ -208,13 +208,26 @@ def test_object_at_the_edge_of_the_volume(threshold_network):
     assert dice(mask, BODY.truth(grid)) >= 0.9
 
 
-def test_clicks_far_apart_share_a_wider_cube(threshold_network):
+def test_a_click_beyond_the_cube_is_followed_in_a_coarser_one(threshold_network):
+    """What the first click found at a fine spacing is not thrown away for a click 100 mm from it."""
     grid = grid_around(np.diag([3.0, 3.0, 3.0]), (60, 30, 30))
     pair = Phantom((np.add(CENTRE, [-50, 0, 0]), 15), (np.add(CENTRE, [50, 0, 0]), 15), ramp=8)
     prompts = {"foreground": [pair.click(grid, 0), pair.click(grid, 1)]}
     mask, summary = segment(threshold_network, pair.image(grid), grid, prompts)
-    assert summary["objects"][0]["cubes"][0]["spacing_mm"] > 100 / 16
-    assert dice(mask, pair.truth(grid, 0) | pair.truth(grid, 1)) >= 0.93
+    first, *others = summary["objects"][0]["cubes"]
+    assert first["spacing_mm"] == 1.5
+    assert others and {c["why"] for c in others} == {"a click lies outside the cube"}
+    assert dice(mask, pair.truth(grid, 0) | pair.truth(grid, 1)) >= 0.9
+
+
+def test_clicks_near_the_border_of_the_cube_get_a_wider_one(threshold_network):
+    grid = grid_around(np.diag([2.0, 2.0, 2.0]), (60, 40, 40))
+    ball = Phantom((CENTRE, (26, 12, 12)), ramp=8)
+    ends = [grid.to_voxels(np.add(CENTRE, [x, 0, 0])).tolist() for x in (-11, 11)]
+    mask, summary = segment(threshold_network, ball.image(grid), grid, {"foreground": ends})
+    # 22 mm are less than the half of 48, but leave too little to be seen beyond them.
+    assert summary["objects"][0]["cubes"][0]["spacing_mm"] == pytest.approx(1.5 * 2**0.5, abs=1e-3)
+    assert dice(mask, ball.truth(grid)) >= 0.9
 
 
 @pytest.mark.parametrize("extra", [0, 40])

@@ -85,6 +85,24 @@ def test_cubes_are_normalised_and_hold_their_objects():
         assert (cube.targets.flatten(1).sum(1) >= 1).all()
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_an_upright_cube_keeps_the_axes_of_the_body(name):
+    """The small ball lies on the right of the large one, wherever that is in the file."""
+    volume, right = phantom_volume(GRIDS[name]), {}
+    for upright in (1.0, 0.0):
+        rng = np.random.default_rng(3)
+        cubes = [random_cube(volume, rng, 48, 2, 2.5, None, 1, upright=upright) for _ in range(40)]
+        pairs = [sorted(cube.targets[:, 0], key=torch.sum) for cube in cubes if cube is not None]
+        places = [[mask.nonzero().float() for mask in pair] for pair in pairs]
+        # Where both are in the cube as a whole.
+        places = [pair for pair in places if all(p.min() > 0 and p.max() < 47 for p in pair)]
+        ways = [ball.mean(0) - large.mean(0) for ball, large in places if len(large) > 2 * len(ball)]
+        ways = [way / way.norm() for way in ways]
+        assert len(ways) > 9
+        right[upright] = [float(way[0]) > 0.85 for way in ways]
+    assert all(right[1.0]) and np.mean(right[0.0]) < 0.5
+
+
 def test_every_present_class_is_drawn():
     rng = np.random.default_rng(2)
     volume = phantom_volume(GRIDS["LPS"])

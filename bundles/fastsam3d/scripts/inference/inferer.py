@@ -154,12 +154,13 @@ class ClickInferer(Inferer):
             look.ask_again(wide, others, "first prompt")
 
     def _refine(self, image: Grid, target: Target, look: _Look) -> None:
-        """Coarser cubes until the mask ends inside, or one finer cube for an object that corrections made small."""
-        while cubes.touches_border(target.views[-1].mask, target.views[-1].inside):
+        """Coarser cubes until mask and clicks lie in them, or a finer one for an object that corrections made small."""
+        clicks = image.to_mm(np.array(target.prompt.foreground).reshape(-1, 3))
+        while why := _too_narrow(target.views[-1], clicks):
             cube = cubes.coarser(target.views[-1].cube, image, self.cube_size)
             if cube is None:
                 return
-            look.ask(look.at(cube), [target], "the mask reached the border of the cube")
+            look.ask(look.at(cube), [target], why)
         if len(target.views) > 1:
             return
         finer = self._finer(image, target)
@@ -175,6 +176,13 @@ class ClickInferer(Inferer):
         clicks = image.to_mm(np.array(target.prompt.foreground).reshape(-1, 3))
         shown = np.concatenate([view.grid.crop(*view.bounds).corners_mm(), clicks])
         return cubes.finer(view.cube, shown, image, self.spacing, (self.small_cube_size, self.cube_size), narrower)
+
+
+def _too_narrow(view: View, clicks: np.ndarray) -> str | None:
+    """Why a coarser cube is needed too: the mask, or clicks (N, 3) in mm on the object, go on beyond this one."""
+    if cubes.touches_border(view.mask, view.inside):
+        return "the mask reached the border of the cube"
+    return None if view.cube.holds(clicks).all() else "a click lies outside the cube"
 
 
 class _Seen(NamedTuple):

@@ -89,7 +89,7 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
     """Decide where a prompt's first cube lies.
 
     A box or a last mask tells the object's size, and its cube is as fine as they allow; clicks alone get the default
-    spacing, a finer one where the whole image is small, or a coarser one that shows them all.
+    spacing, a finer one where the whole image is small, or a coarser one that shows with context those in that cube.
 
     Args:
         scene: the volume.
@@ -120,7 +120,9 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
     else:
         center = clicks[0]
         first = cubes.first_spacing(scene.grid, cube_size, default)
-        spacing = max(first, cubes.spacing_for(clicks, center, cube_size, default))
+        # A click beyond the cube is left to coarser ones: what the others found at this spacing must not be lost.
+        near = clicks[np.abs(clicks - center).max(axis=1) <= first * cube_size / 2]
+        spacing = max(first, cubes.spacing_for(near, center, cube_size, default))
     if prompt.box and not takes_boxes:
         prompt = prompt.with_points([np.mean(np.array(prompt.box), axis=0)], [1])
         notes.append("these weights know no boxes: the box was taken as a click at its centre")

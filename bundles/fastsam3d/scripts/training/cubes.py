@@ -87,6 +87,7 @@ def random_cube(
     fewest: int = FEWEST_VOXELS,
     normalisation: str = "clipped",
     large_share: float = 0.25,
+    upright: float = 0.0,
 ) -> Cube | None:
     """A cube around a random object, in random pose, scale and intensities; None where the object got lost.
 
@@ -100,13 +101,15 @@ def random_cube(
         fewest: voxels that an object must have in the cube.
         normalisation: ``clipped``, in random looks, or ``above_zero``, SAM-Med3D's, as the intensities are.
         large_share: how many of the cubes show their object about as large as themselves, of whatever size it is.
+        upright: how many of the cubes keep the axes of the body, as at inference, but for a small turn; the others are
+            mirrored, and have their axes exchanged, by chance.
     """
     first = volume.targets[rng.integers(len(volume.targets))]
     mask, step = _sparse_mask(volume, first)
     voxels = mask.nonzero().numpy() * step
     extent = float(((np.ptp(voxels, axis=0) + step) * volume.grid.spacing).max())
     click = random_point(mask.numpy(), rng) * step
-    grid = _random_grid(volume.grid, rng, size, click, extent, spacing, spacings, large_share)
+    grid = _random_grid(volume.grid, rng, size, click, extent, spacing, spacings, large_share, upright)
     image, inside = resample(volume.image, volume.grid, grid)
     labels = resample(volume.labels, volume.grid, grid, mode="nearest")[0][0].to(torch.uint8) * inside
     counts = torch.bincount(labels.reshape(-1), minlength=256)
@@ -164,6 +167,7 @@ def _random_grid(
     usual: float,
     spacings: tuple[float, float] | None,
     large_share: float,
+    upright: float,
 ) -> Grid:
     """A cube of random scale and pose, the click in its middle or not far from it."""
     scale = size / 128
@@ -177,11 +181,15 @@ def _random_grid(
     else:
         spacing = np.clip(spacing, 0.4 * source.spacing.min(), 2 * source.spacing.max() / scale)
     axes = np.eye(3)
-    if rng.random() < 0.5:
-        axes = axes[rng.permutation(3)]
-    axes = axes * rng.choice([-1, 1], 3) * np.exp(rng.normal(0, 0.1, 3))
+    # Nothing is drawn where all are turned: trainings that know no upright cubes stay as they are.
+    turned = not upright or rng.random() < 1 - upright
+    if turned:
+        if rng.random() < 0.5:
+            axes = axes[rng.permutation(3)]
+        axes = axes * rng.choice([-1, 1], 3)
+    axes = axes * np.exp(rng.normal(0, 0.1, 3))
     if rng.random() < 0.6:
-        axes = random_rotation(rng, 0.5) @ axes
+        axes = random_rotation(rng, 0.5 if turned else 0.25) @ axes
     shift = rng.uniform(-0.15, 0.15, 3) * size * (rng.random() < 0.5)
     affine = np.eye(4)
     affine[:3, :3] = axes * spacing
