@@ -19,7 +19,6 @@ import argparse
 import csv
 import json
 import logging
-import math
 import multiprocessing
 import sys
 import time
@@ -39,6 +38,7 @@ from bundles.ssam_2d.scripts.data.items import label_list, labelled_items, split
 from common.files import whole_files
 from common.metrics import METRICS
 from tools.benchmark.peak import HIGHEST, RESET, RESIDENT, give_back, megabytes
+from tools.named_numbers import named_numbers
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "ssam_2d"
 # The overlays of each method, which bring its learning rate along.
@@ -69,21 +69,6 @@ def read_items(path: Path) -> list[dict[str, Any]]:
         return labelled_items("all", dataset_dir=path)
     sections = [key for key, value in json.loads(path.read_text()).items() if isinstance(value, list) and value]
     return [item for section in sections for item in labelled_items(section, path) if "label" in item]
-
-
-def read_rates(texts: Sequence[str]) -> dict[str, float]:
-    """The learning rates that replace those of the configurations: of ``METHOD=RATE``. Raises SystemExit for others."""
-    rates = {}
-    for text in texts:
-        method, _, rate = text.partition("=")
-        try:
-            sound = method in METHODS and 0 < float(rate) < math.inf
-        except ValueError:
-            sound = False
-        if not sound:
-            raise SystemExit(f"--rate {text}: expected METHOD=RATE, a positive number for one of {', '.join(METHODS)}")
-        rates[method] = float(rate)
-    return rates
 
 
 def run_config(configs: Sequence[str], overrides: Mapping[str, Any]) -> Iterator[ConfigWorkflow]:
@@ -251,7 +236,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise SystemExit(f"--images {given.images}: {name} has {left} beside those held out; expected 1 to {left}")
     if not given.base.is_file():
         raise SystemExit(f"--base {given.base}: no such file")
-    settings = {**{k: getattr(given, k) for k in SETTINGS}, "rates": read_rates(given.rate)}
+    try:
+        rates = named_numbers("--rate", given.rate, "METHOD=RATE", METHODS)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    settings = {**{k: getattr(given, k) for k in SETTINGS}, "rates": rates}
     about = {**settings, "base": str(given.base.resolve())}
     given.run.mkdir(parents=True, exist_ok=True)
     record = given.run / "settings.json"

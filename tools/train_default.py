@@ -43,6 +43,7 @@ from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, inte
 from common.devices import checked_device
 from common.precision import computes_bfloat16
 from common.weights import load_weights
+from tools.named_numbers import named_numbers
 from tools.training_cubes import REAL_SHARE, SHARES, TrainingCubes
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
@@ -305,21 +306,6 @@ def _write(content: Any, path: Path) -> None:
     os.replace(side, path)
 
 
-def read_shares(texts: Sequence[str]) -> dict[str, float]:
-    """``SET=NUMBER`` for some of ``SHARES``. Raises ValueError for other texts."""
-    shares = {}
-    for text in texts:
-        name, _, number = text.partition("=")
-        try:
-            sound = name in SHARES and 0 <= float(number) < math.inf
-        except ValueError:
-            sound = False
-        if not sound:
-            raise ValueError(f"--share {text}: expected SET=NUMBER, not negative, for one of {', '.join(SHARES)}")
-        shares[name] = float(number)
-    return shares
-
-
 def _listed(shares: Mapping[str, float]) -> str:
     return " ".join(f"{name}={number}" for name, number in shares.items())
 
@@ -364,7 +350,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     network = build_network()
     try:
-        shares = {**SHARES, **read_shares(arguments.share)}
+        shares = {**SHARES, **named_numbers("--share", arguments.share, "SET=NUMBER", SHARES)}
         device = checked_device(arguments.device)
         if arguments.start:
             load_weights(network, arguments.start)

@@ -147,6 +147,7 @@ def test_a_batch_is_so_many_times_the_cubes_of_a_step(tmp_path):
         (["--real", "1.5"], "--real 1.5"),
         (["--share", "liver=2"], "--share liver=2: expected SET=NUMBER"),
         (["--share", "msd_hippocampus=-1"], "--share msd_hippocampus=-1"),
+        (["--share", "msd_hippocampus=0"], "--share msd_hippocampus=0: expected SET=NUMBER, a positive number"),
         (["--share", "msd_hippocampus=nan"], "--share msd_hippocampus=nan"),
     ],
 )
