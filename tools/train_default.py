@@ -64,8 +64,6 @@ PERSON = Clicking(
     again=0.2,
 )
 REHEARSED = (0, 0, 0, 0, 0, 1, 1, 2, 4, 8)
-# How often a rehearsed first prompt is asked, drawn; the inferer asks for it three times, or once in a wide cube.
-FIRST_ROUNDS = (1, 3)
 WARM_UP = 0.02
 AVERAGE = 0.998
 
@@ -101,10 +99,7 @@ def interactive_loss(
     device = next(network.parameters()).device
     image, label = (x.to(device).float() for x in cubes)
     own = rng.spawn(label.shape[0] * label.shape[1])
-    rounds, steps = int(rng.choice(FIRST_ROUNDS)), PERSON.steps + rehearsed
-    answers = interact(
-        network, image, label, PERSON, steps, rng, own, rehearsed=rehearsed, first_rounds=rounds, one_way=True
-    )
+    answers = interact(network, image, label, PERSON, PERSON.steps + rehearsed, rng, own, rehearsed=rehearsed)
     return InteractiveLoss()(answers), answers["dice"].mean(dim=1).tolist()
 
 

@@ -8,12 +8,10 @@ import pytest
 import torch
 from scipy import ndimage
 
-from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
-from bundles.fastsam3d.scripts.training import interactive
 from bundles.fastsam3d.scripts.training.clicking import Clicking, Interaction, solid, spoiled_mask
 from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, InteractiveNetwork, interact, overlaps
 
@@ -232,55 +230,16 @@ def test_rehearsed_steps_lead_to_the_others_and_are_not_learned_from(network):
     decode = network.decode
 
     def watched(embedding, points, *rest, **options):
-        seen.append((points.shape[1], options["rounds"], torch.is_grad_enabled()))
+        seen.append((points.shape[1], torch.is_grad_enabled()))
         return decode(embedding, points, *rest, **options)
 
     network.decode = watched
     rng = np.random.default_rng(0)
     clicking = Clicking(steps=2, promptless=0)
-    answers = interact(network, image, label, clicking, 5, rng, rng.spawn(1), rehearsed=3, first_rounds=2)
-    assert seen == [(1, 2, False), (2, 1, False), (3, 1, False), (4, 1, True), (5, 1, True)]
+    answers = interact(network, image, label, clicking, 5, rng, rng.spawn(1), rehearsed=3)
+    assert seen == [(1, False), (2, False), (3, False), (4, True), (5, True)]
     assert len(answers["logits"]) == len(answers["iou"]) == len(answers["dice"]) == 2
     assert answers["logits"].requires_grad
-
-
-def test_corrections_are_merged_as_the_inferer_merges_them(network, monkeypatch):
-    image, label = cubes(1, 1)
-    decode, people = network.decode, []
-
-    def wavering(embedding, points, *rest, **options):
-        # Too much after the first click, too little after the second, and never twice in the same places.
-        logits, iou = decode(embedding, points, *rest, **options)
-        noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(points.shape[1]))
-        return logits + noise + (1 if points.shape[1] % 2 else -1), iou
-
-    class Watched(Interaction):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            people.append(self)
-
-    monkeypatch.setattr(network, "decode", wavering, raising=False)
-    monkeypatch.setattr(interactive, "Interaction", Watched)
-    rng, clicking = np.random.default_rng(3), Clicking(steps=5, promptless=0)
-    with torch.no_grad():
-        answers = interact(
-            network, image, label, clicking, 5, rng, rng.spawn(1), rehearsed=1, first_rounds=3, one_way=True
-        )
-        prompt = CubePrompt(people[0].points[0], people[0].labels[0])
-        ((logits, _),) = decode_clicks(network, CubeMemory(network.encode(image)), [prompt], 3, one_way=True)
-    assert set(prompt.labels[1:].tolist()) == {0, 1}
-    torch.testing.assert_close(answers["logits"][-1][0], logits, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("form", ["box", "mask"])
-def test_a_first_prompt_may_change_the_mask_anywhere(objects, form):
-    state = person(objects, steps=3, **{form: 1.0})
-    answer = torch.full((2, 1, CELLS, CELLS, CELLS), -1.0)
-    assert torch.equal(state.one_way(answer), answer)
-    state.correct(answer)
-    # All of it was missed: the click is on the object, and takes nothing away.
-    assert torch.equal(state.one_way(answer - 1), answer)
-    assert torch.equal(state.one_way(answer + 3), answer + 3)
 
 
 @pytest.mark.parametrize("again, points", [(0.0, 4), (1.0, 1)])

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from ..common.clicks import FORMS
 from ..networks.drawing import LARGEST_LOGIT
-from ..networks.prompt_encoder import FOREGROUND
 from .places import AllAtOnce, OneByOne
 
 # The paper's form: the first two clicks lie in the inner part of the larger error, the others anywhere in the error.
@@ -105,7 +104,6 @@ class Interaction:
         self.masks: Tensor | None = None
         if self.form == "box":
             self.boxes = self._loose_boxes()
-            self.first_points = 0
             return
         self._click(torch.zeros_like(self.solid))
         if self.form == "scribble":
@@ -113,7 +111,6 @@ class Interaction:
         elif self.form == "mask":
             self._more_points(inside=int(shared.integers(0, 3)), around=int(shared.integers(0, 3)))
             self.masks = torch.stack([spoiled_mask(t, r) for t, r in zip(self.targets, own, strict=True)])
-        self.first_points = self.points.shape[1]
 
     @property
     def prompts(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -137,20 +134,6 @@ class Interaction:
             self._click(logits[:, 0] > 0)
         forgotten = self.shared.random() < self.clicking.forget and not bare and not again
         self.masks = None if forgotten else logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-
-    def one_way(self, logits: Tensor) -> Tensor:
-        """A correction merged with the last mask as at inference: it only adds, or only takes away, as its click says.
-
-        The logits of a first prompt, and of a step without a last mask or without clicks, are left as they are.
-
-        Args:
-            logits: (N, 1, s, s, s) of this step.
-        """
-        if self.masks is None or self.step in self.bare or self.points.shape[1] <= self.first_points:
-            return logits
-        last = self.masks.to(logits.device, logits.dtype)
-        adds = (self.labels[:, -1] == FOREGROUND).to(logits.device).view(-1, 1, 1, 1, 1)
-        return torch.where(adds, torch.maximum(logits, last), torch.minimum(logits, last))
 
     def _click(self, predictions: Tensor) -> None:
         forms = [self._how(rng) for rng in self.own]

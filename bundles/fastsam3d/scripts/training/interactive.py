@@ -66,15 +66,12 @@ def interact(
     own: Sequence[np.random.Generator],
     rounds: int = 1,
     rehearsed: int = 0,
-    first_rounds: int = 1,
-    one_way: bool = False,
 ) -> dict[str, Tensor]:
     """See :class:`InteractiveNetwork` for what goes in and out, :class:`.clicking.Interaction` for the generators.
 
     The first ``rehearsed`` of the steps only lead to the others: they have no gradient and are not among the answers.
     Late clicks, on masks that the network made itself, are thus learned at the cost of a few (as in RITM, arXiv
-    2102.06583). A first prompt that is rehearsed is asked ``first_rounds`` times. ``one_way`` merges corrections with
-    the last mask, see :meth:`.clicking.Interaction.one_way`. Both are what the inferer does.
+    2102.06583).
     """
     embedding = each_object(network.encode(image), label.shape[1])
     cells = 4 * embedding.features.shape[-1]
@@ -87,10 +84,7 @@ def interact(
             # Weights that were cast for a rehearsed step, without a gradient, must not be taken for the others.
             torch.clear_autocast_cache()
         with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
-            asked = first_rounds if step == 0 and not learned else rounds
-            answer, iou = network.decode(embedding, *state.prompts, rounds=asked)
-            if one_way:
-                answer = state.one_way(answer)
+            answer, iou = network.decode(embedding, *state.prompts, rounds=rounds)
         if learned:
             logits.append(answer.float())
             ious.append(iou[:, 0].float())
