@@ -44,14 +44,14 @@ from common.devices import checked_device
 from common.precision import computes_bfloat16
 from common.weights import load_weights
 from tools.named_numbers import named_numbers
-from tools.training_cubes import REAL_SHARE, SHARES, TrainingCubes
+from tools.training_cubes import REAL_SHARE, SHARES, SMALL, TrainingCubes
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
 # Voxels a side of the cubes and cubes a step, which take turns.
 Sizes = Sequence[tuple[int, int]]
 # From this share of the training on: sizes.
 STAGES: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2),)), (0.9, ((128, 1),)))
-MIXED: tuple[tuple[float, Sizes], ...] = ((0.0, ((64, 2), (96, 1), (128, 1), (64, 2), (96, 1))),)
+MIXED = (64, 96, 128, 64, 96)
 # Two steps are learned from; how many lead to them is drawn from REHEARSED. Most see the last step's logits.
 PERSON = Clicking(
     steps=2,
@@ -66,6 +66,11 @@ PERSON = Clicking(
 REHEARSED = (0, 0, 0, 0, 0, 1, 1, 2, 4, 8)
 WARM_UP = 0.02
 AVERAGE = 0.998
+
+
+def taking_turns(sizes: Sequence[int]) -> tuple[tuple[float, Sizes], ...]:
+    """The stages of a training whose cubes have these voxels a side in turns; of small ones there are two a step."""
+    return ((0.0, tuple((size, 2 if size <= SMALL else 1) for size in sizes)),)
 
 
 def build_network(config: Path = BUNDLE / "configs" / "inference.json") -> nn.Module:
@@ -149,6 +154,7 @@ class Training:
         batch: how many times the cubes of ``stages`` in a step.
         real: share of the cubes that are of real volumes.
         shares: how often each of their sets is drawn, see :data:`tools.training_cubes.SHARES`.
+        rehearsed: numbers of prompts one of which is drawn for each step, see :func:`interactive_loss`.
 
     Raises:
         ValueError: the run's state was trained on other real volumes.
@@ -170,6 +176,7 @@ class Training:
         batch: int = 1,
         real: float = REAL_SHARE,
         shares: Mapping[str, float] = SHARES,
+        rehearsed: Sequence[int] = REHEARSED,
     ) -> None:
         self.state_path = run / "state.pt"
         self.cubes = TrainingCubes(data, seed, objects, real, shares)
@@ -180,7 +187,7 @@ class Training:
         groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
         self.seed, self.steps, self.minutes, self.rate = seed, steps, minutes, rate
-        self.stages, self.amp, self.workers, self.batch = stages, amp, workers, batch
+        self.stages, self.amp, self.workers, self.batch, self.rehearsed = stages, amp, workers, batch, rehearsed
         self.device = next(network.parameters()).device
         self.step = self.number = 0
         self.seconds = 0.0
@@ -234,7 +241,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
         rng = np.random.default_rng((self.seed, self.number, 1))
-        rehearsed = int(rng.choice(REHEARSED))
+        rehearsed = int(rng.choice(self.rehearsed))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             loss, scores = interactive_loss(self.network, cubes, rng, rehearsed)
         loss.backward()
@@ -310,6 +317,10 @@ def _listed(shares: Mapping[str, float]) -> str:
     return " ".join(f"{name}={number}" for name, number in shares.items())
 
 
+def _numbers(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
 def _quiet_worker(_: int) -> None:
     # Ctrl-C and SIGTERM are for the training itself, which then lets its workers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -324,7 +335,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the real sets; without it only made-up volumes")
     parser.add_argument("--export", type=Path, help="file of the averaged weights (model.pt in the run's folder)")
     parser.add_argument("--start", type=Path, help="weights to start from, where the run has no state yet")
-    parser.add_argument("--mixed", action="store_true", help="cubes of 64, 96 and 128 voxels a side from the start")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--mixed", action="store_true", help=f"cubes of {_numbers(MIXED)} voxels a side in turns")
+    sizes.add_argument("--sizes", type=int, nargs="+", metavar="VOXELS", help="the same with other sizes")
+    parser.add_argument(
+        "--rehearsed",
+        type=int,
+        nargs="+",
+        default=REHEARSED,
+        metavar="PROMPTS",
+        help=f"how many prompts lead to those that are learned, one drawn for each step ({_numbers(REHEARSED)})",
+    )
     parser.add_argument("--batch", type=int, default=1, help="times as many cubes a step; 8 suits a large GPU")
     parser.add_argument("--objects", type=int, default=2, help="asked for in each cube (%(default)s)")
     parser.add_argument("--real", type=float, default=REAL_SHARE, help="share of cubes of real volumes (%(default)s)")
@@ -343,6 +364,10 @@ def main() -> None:
         parser.error(f"--batch {arguments.batch}, --objects {arguments.objects}: expected positive numbers")
     if not 0 <= arguments.real <= 1:
         parser.error(f"--real {arguments.real}: expected a share, 0 to 1")
+    if arguments.sizes and (min(arguments.sizes) < 32 or any(size % 8 for size in arguments.sizes)):
+        parser.error(f"--sizes {_numbers(arguments.sizes)}: expected multiples of 8 from 32 on")
+    if min(arguments.rehearsed) < 0:
+        parser.error(f"--rehearsed {_numbers(arguments.rehearsed)}: expected numbers from 0 on")
     if arguments.steps < 1 or (arguments.minutes is not None and arguments.minutes <= 0):
         parser.error(f"--steps {arguments.steps}, --minutes {arguments.minutes}: expected positive numbers")
     if arguments.data is not None and not arguments.data.is_dir():
@@ -368,7 +393,7 @@ def main() -> None:
             arguments.steps if arguments.minutes is None else None,
             arguments.minutes or 0,
             arguments.rate,
-            MIXED if arguments.mixed else STAGES,
+            taking_turns(arguments.sizes or MIXED) if arguments.sizes or arguments.mixed else STAGES,
             arguments.objects,
             # Emulated, bfloat16 would be many times as slow.
             amp=computes_bfloat16(device) and not arguments.fp32,
@@ -376,6 +401,7 @@ def main() -> None:
             batch=arguments.batch,
             real=arguments.real,
             shares=shares,
+            rehearsed=arguments.rehearsed,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -12,7 +12,8 @@ from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 from bundles.fastsam3d.scripts.training.cubes import FEWEST_VOXELS
-from tools.train_default import BUNDLE, Training, build_network, main
+from bundles.fastsam3d.scripts.training.interactive import interact
+from tools.train_default import BUNDLE, MIXED, Training, build_network, main, taking_turns
 from tools.training_cubes import SHARES, TrainingCubes
 
 SIZE = 32
@@ -113,6 +114,23 @@ def test_sizes_take_turns(tmp_path):
     assert [run.sizes(step) for step in range(4)] == [(SIZE, 2), (SIZE + 16, 1), (SIZE, 1), (SIZE, 1)]
 
 
+def test_small_cubes_come_in_twos():
+    assert taking_turns(MIXED) == ((0.0, ((64, 2), (96, 1), (128, 1), (64, 2), (96, 1))),)
+    assert taking_turns((128, 32)) == ((0.0, ((128, 1), (32, 2))),)
+
+
+def test_prompts_that_are_rehearsed_are_drawn_from_those_given(tmp_path, monkeypatch):
+    seen = []
+
+    def noted(network, image, label, clicking, steps, shared, own, rehearsed):
+        seen.append((steps - clicking.steps, rehearsed))
+        return interact(network, image, label, clicking, steps, shared, own, rehearsed=rehearsed)
+
+    monkeypatch.setattr("tools.train_default.interact", noted)
+    training(tmp_path / "run", steps=10, rehearsed=(1, 3)).run()
+    assert len(seen) == 10 and set(seen) == {(1, 1), (3, 3)}
+
+
 def test_weights_to_start_from_have_to_fit(tmp_path, monkeypatch, capsys):
     torch.save({"token": torch.zeros(1)}, tmp_path / "other.pt")
     arguments = ["train_default", "--run", str(tmp_path / "run"), "--start", str(tmp_path / "other.pt")]
@@ -145,6 +163,10 @@ def test_a_batch_is_so_many_times_the_cubes_of_a_step(tmp_path):
         (["--device", "cuda:99"], "device 'cuda:99'"),
         (["--minutes", "0"], "--minutes 0"),
         (["--real", "1.5"], "--real 1.5"),
+        (["--sizes", "64", "100"], "--sizes 64 100: expected multiples of 8"),
+        (["--sizes", "16"], "--sizes 16"),
+        (["--sizes", "64", "--mixed"], "not allowed with"),
+        (["--rehearsed", "0", "-1"], "--rehearsed 0 -1: expected numbers from 0 on"),
         (["--share", "liver=2"], "--share liver=2: expected SET=NUMBER"),
         (["--share", "msd_hippocampus=-1"], "--share msd_hippocampus=-1"),
         (["--share", "msd_hippocampus=0"], "--share msd_hippocampus=0: expected SET=NUMBER, a positive number"),
