@@ -13,6 +13,7 @@ from monai.data import PersistentDataset
 from monai.transforms import Compose
 from volumes import CENTRE, Phantom, grid_around, rotation, write_nifti
 
+from bundles.fastsam3d.scripts.inference.cubes import first_spacing
 from bundles.fastsam3d.scripts.labelled_cases import LoadLabelsd
 from bundles.fastsam3d.scripts.training.cubes import FEWEST_VOXELS, Volume, drawn_cube, plain_cube, random_cube
 from bundles.fastsam3d.scripts.training.data import DrawCubed, KeepTensorsd, loaded_dataset
@@ -101,6 +102,21 @@ def test_an_upright_cube_keeps_the_axes_of_the_body(name):
         assert len(ways) > 9
         right[upright] = [float(way[0]) > 0.85 for way in ways]
     assert all(right[1.0]) and np.mean(right[0.0]) < 0.5
+
+
+def test_cubes_are_drawn_upright_and_as_fine_as_inference_shows_them_first(items):
+    item = loaded_dataset(items, preparation(), progress=False)[0]
+    grid = Grid(item["affine"].numpy(), tuple(item["image"].shape[1:]))
+    targets = tuple((i + 1,) for i in range(len(item["values"])))
+    volume = Volume(item["image"], item["label"], grid, tuple(item["bounds"].tolist()), targets, "phantom")
+    spacing = first_spacing(grid, 32, 6.0)
+    assert spacing < 6
+    for seed in range(8):
+        drawn = DrawCubed(32, 6.0, 1, upright=1.0).set_random_state(seed)(item)
+        expected = drawn_cube(volume, np.random.default_rng(drawn["seed"]), 32, 1, spacing, upright=1.0)
+        assert torch.equal(drawn["image"], expected.image) and torch.equal(drawn["label"], expected.targets)
+    turned = DrawCubed(32, 6.0, 1).set_random_state(seed)(item)
+    assert turned["seed"] == drawn["seed"] and not torch.equal(turned["image"], drawn["image"])
 
 
 def test_every_present_class_is_drawn():
@@ -197,3 +213,5 @@ def test_cubes_that_cannot_be():
     for wrong in ({"size": 0}, {"objects": 0}, {"spacing": 0.0}):
         with pytest.raises(ValueError, match="expected positive numbers"):
             DrawCubed(**wrong)
+    with pytest.raises(ValueError, match="upright 1.5: expected a share of the cubes"):
+        DrawCubed(upright=1.5)

@@ -63,6 +63,7 @@ def drawn_cube(
     objects: int,
     spacing: float,
     normalisation: str = "clipped",
+    upright: float = 0.0,
 ) -> Cube:
     """:func:`random_cube`, tried until an object of the volume is in it.
 
@@ -71,7 +72,7 @@ def drawn_cube(
     """
     for attempt in range(ATTEMPTS):
         fewest = max(1, FEWEST_VOXELS >> (attempt // 2))
-        cube = random_cube(volume, rng, size, objects, spacing, None, fewest, normalisation)
+        cube = random_cube(volume, rng, size, objects, spacing, None, fewest, normalisation, upright=upright)
         if cube is not None:
             return cube
     raise ValueError(f"{volume.name}: no object was left in {ATTEMPTS} cubes of {size} voxels; expected larger objects")

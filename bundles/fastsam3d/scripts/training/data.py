@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..common.geometry import Grid
 from ..common.intensity import NORMALISATIONS, intensity_bounds
+from ..inference.cubes import first_spacing
 from .cubes import Volume, drawn_cube, plain_cube
 
 # Labels are kept as uint8.
@@ -67,10 +68,12 @@ class DrawCubed(Randomizable, Transform):
 
     Args:
         size: voxels a side.
-        spacing: mm between voxels of the cube that is shown first at inference; three of ten cubes have it.
+        spacing: mm between voxels of the cube that is shown first at inference, where the image is not smaller than
+            that cube; three of ten cubes have the spacing of the first one.
         objects: K, how many objects of the cube are asked for; one may come twice where there are fewer.
         augment: random pose, scale and intensities; else the cube that shows the whole object, as it lies.
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights, as in the inferer.
+        upright: how many of the augmented cubes keep the axes of the body, see :func:`.cubes.random_cube`.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class DrawCubed(Randomizable, Transform):
         objects: int = 1,
         augment: bool = True,
         normalisation: str = "clipped",
+        upright: float = 0.0,
     ) -> None:
         if size < 1 or objects < 1 or not spacing > 0:
             raise ValueError(f"cubes of {size} voxels at {spacing} mm, {objects} objects: expected positive numbers")
@@ -88,8 +92,11 @@ class DrawCubed(Randomizable, Transform):
         self.objects = objects
         if normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation {normalisation!r}: expected {' or '.join(NORMALISATIONS)}")
+        if not 0 <= upright <= 1:
+            raise ValueError(f"upright {upright}: expected a share of the cubes, 0 to 1")
         self.augment = augment
         self.normalisation = normalisation
+        self.upright = upright
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[str, Any]:
         seed = int(self.R.randint(2**31))
@@ -99,7 +106,8 @@ class DrawCubed(Randomizable, Transform):
         bounds = tuple(float(b) for b in data["bounds"])
         volume = Volume(data["image"], data["label"], grid, bounds, targets, data["name"])
         if self.augment:
-            cube = drawn_cube(volume, rng, self.size, self.objects, self.spacing, self.normalisation)
+            spacing = first_spacing(grid, self.size, self.spacing)
+            cube = drawn_cube(volume, rng, self.size, self.objects, spacing, self.normalisation, self.upright)
         else:
             cube = plain_cube(volume, targets[rng.integers(len(targets))], self.size, self.normalisation)
         return {"image": cube.image, "label": cube.targets, "seed": seed}
