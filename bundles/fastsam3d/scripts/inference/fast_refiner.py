@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..networks.drawing import DRAWN_LOGIT
-from ..networks.refiner import Refiner, nearness
+from ..networks.refiner import Refiner, nearness, seen_maps
 
 
 class Sums(NamedTuple):
@@ -85,12 +84,9 @@ class FastRefiner(nn.Module):
 
     def see(self, image: Tensor, finest: Tensor, features: Tensor) -> SeenImage:
         """See ``Refiner.see``."""
-        small = F.interpolate(image, size=finest.shape[2:], mode="area")
-        seen = [small, finest]
-        if self.context is not None:
-            seen.append(self.context(features, finest.shape[2:]))
+        seen = seen_maps(image, finest, features, self.context)
         detail = self._side_by_side(*seen)
-        return SeenImage(small, Sums(self.image_down(detail), self.image_edges(detail)))
+        return SeenImage(seen[0], Sums(self.image_down(detail), self.image_edges(detail)))
 
     def near(self, seeds: Tensor, detail: SeenImage) -> Sums:
         """What clicks and image together add, for N objects; see ``Refiner.near``."""

@@ -82,10 +82,7 @@ class Refiner(nn.Module):
         Returns:
             (B, 1 + c + context, D, H, W), the image in front.
         """
-        seen = [F.interpolate(image, size=finest.shape[2:], mode="area"), finest]
-        if self.context is not None:
-            seen.append(self.context(features, finest.shape[2:]))
-        return torch.cat([x.to(finest.dtype) for x in seen], dim=1)
+        return torch.cat([x.to(finest.dtype) for x in seen_maps(image, finest, features, self.context)], dim=1)
 
     def near(self, seeds: Tensor, detail: Tensor) -> Tensor:
         """What the clicks alone decide, and no last mask: computed once for all rounds of a click.
@@ -117,6 +114,13 @@ class Refiner(nn.Module):
         # Convolutions of few channels are several times as fast with the channels innermost.
         x = x.to(self.edges[0].weight.dtype).contiguous(memory_format=torch.channels_last_3d)
         return logits + self.edges(torch.cat([x, self.unet(x)], dim=1)).to(logits.dtype)
+
+
+def seen_maps(image: Tensor, finest: Tensor, features: Tensor, context: Context | None) -> list[Tensor]:
+    """The image, the encoder's finest map and what ``context`` makes of the embedding, all on that map's grid."""
+    size = finest.shape[2:]
+    seen = [F.interpolate(image, size=size, mode="area"), finest]
+    return seen if context is None else [*seen, context(features, size)]
 
 
 @torch.no_grad()
