@@ -112,3 +112,11 @@ def run_command():
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test ``bundle`` where it runs a whole configuration, and ``unit`` otherwise."""
+    runs = {"run_workflow", "run_bundle", "run_command"}
+    for item in items:
+        whole = runs & set(getattr(item, "fixturenames", ())) or hasattr(getattr(item, "module", None), "run_configs")
+        item.add_marker("bundle" if whole else "unit")

@@ -12,7 +12,7 @@ from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, prep
 from common.precision import computes_bfloat16
 from common.weights import weights_key
 from tools.benchmark.timing import Contestant
-from tools.train_default import build_network
+from tools.bundle_network import build_network
 
 AGAINST = "encode_default"
 # As inference.json asks for the first prompts.

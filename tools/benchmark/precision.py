@@ -23,9 +23,9 @@ from common.intensity import normalise
 from common.precision import computes_bfloat16
 from common.weights import load_weights
 from tools.benchmark.timing import Contestant
+from tools.bundle_network import BUNDLE, build_network
 from tools.evaluation_sets import never_trained_on
-from tools.train_default import BUNDLE, build_network
-from tools.training_cubes import Volume, made_up_volume, real_volumes
+from tools.research.training_cubes import Volume, made_up_volume, real_volumes
 
 AGAINST = "float32"
 DATA = BUNDLE.parents[2] / "shared" / "data"

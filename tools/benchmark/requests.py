@@ -18,7 +18,7 @@ from monai.transforms import SaveImaged
 
 from common.weights import load_weights
 from tools.benchmark.timing import Contestant
-from tools.train_default import BUNDLE, build_network, from_root
+from tools.bundle_network import BUNDLE, build_network, from_root
 
 AGAINST = "further_click"
 IMAGE = "ct.nii.gz"

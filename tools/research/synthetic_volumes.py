@@ -7,7 +7,7 @@ A network that has seen enough random shapes in random contrasts segments real o
 AnyStar, Dey et al. 2024). A scene is drawn first (which voxel belongs to which region), then painted (which
 intensity each region has); label maps of real patients can be painted just as well, see :func:`paint`.
 
-``python -m tools.synthetic_volumes --output DIR --seed 0`` draws a sheet of examples.
+``python -m tools.research.synthetic_volumes --output DIR --seed 0`` draws a sheet of examples.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from bundles.ssam_2d.scripts.networks.positions import resize_absolute, resize_r
 from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT, modeling
 from bundles.ssam_2d.scripts.networks.text import TextAffine
 
-CONFIGS = Path(__file__).resolve().parents[3] / "bundles" / "ssam_2d" / "configs"
+CONFIGS = Path(__file__).resolve().parents[4] / "bundles" / "ssam_2d" / "configs"
 
 
 def prompts(objects: int, seed: int = 1) -> dict[str, torch.Tensor]:

@@ -5,7 +5,8 @@
 
 ::
 
-    python -m tools.train_default --data ../shared/data --run runs/default --mixed --batch 8 --objects 3 --minutes 8
+    python -m tools.research.train_default --data ../shared/data --run runs/default --mixed --batch 8 --objects 3 \\
+        --minutes 8
     python -m tools.benchmark classical ../shared/data --methods fastsam3d --ckpt-path runs/default/model.pt \\
         --output runs/scores
 
@@ -32,7 +33,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -43,10 +43,10 @@ from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, inte
 from common.devices import checked_device
 from common.precision import computes_bfloat16
 from common.weights import load_weights
+from tools.bundle_network import build_network
 from tools.named_numbers import named_numbers
-from tools.training_cubes import REAL_SHARE, SHARES, SMALL, TrainingCubes
+from tools.research.training_cubes import REAL_SHARE, SHARES, SMALL, TrainingCubes
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
 # Voxels a side of the cubes and cubes a step, which take turns.
 Sizes = Sequence[tuple[int, int]]
 # From this share of the training on: sizes.
@@ -71,23 +71,6 @@ AVERAGE = 0.998
 def taking_turns(sizes: Sequence[int]) -> tuple[tuple[float, Sizes], ...]:
     """The stages of a training whose cubes have these voxels a side in turns; of small ones there are two a step."""
     return ((0.0, tuple((size, 2 if size <= SMALL else 1) for size in sizes)),)
-
-
-def build_network(config: Path = BUNDLE / "configs" / "inference.json") -> nn.Module:
-    """The network that the bundle's configuration names, with random weights."""
-    definition = ConfigParser.load_config_file(str(config))["network_def"]
-    return ConfigParser({"network_def": from_root(definition)}).get_parsed_content("network_def")
-
-
-def from_root(definition: Any) -> Any:
-    """The same definition with the names of classes as they are from the repository's root."""
-    if isinstance(definition, dict):
-        return {k: from_root(v) for k, v in definition.items()}
-    if isinstance(definition, list):
-        return [from_root(v) for v in definition]
-    if isinstance(definition, str) and definition.startswith("scripts."):
-        return f"bundles.fastsam3d.{definition}"
-    return definition
 
 
 def interactive_loss(
@@ -153,7 +136,7 @@ class Training:
         workers: processes that make cubes.
         batch: how many times the cubes of ``stages`` in a step.
         real: share of the cubes that are of real volumes.
-        shares: how often each of their sets is drawn, see :data:`tools.training_cubes.SHARES`.
+        shares: how often each of their sets is drawn, see :data:`tools.research.training_cubes.SHARES`.
         rehearsed: numbers of prompts one of which is drawn for each step, see :func:`interactive_loss`.
 
     Raises:

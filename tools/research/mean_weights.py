@@ -5,7 +5,7 @@
 
 ::
 
-    python -m tools.mean_weights OUT IN IN ...
+    python -m tools.research.mean_weights OUT IN IN ...
 
 Between weights that were trained on and those they came from, the mean often does better on what is new than either
 (WiSE-FT, arXiv 2109.01903; model soups, arXiv 2203.05482).
@@ -46,7 +46,7 @@ def mean_weights(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.mean_weights", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.research.mean_weights", description=__doc__.split("\n")[0])
     parser.add_argument("output", type=Path, metavar="OUT", help="a new file for the mean")
     parser.add_argument("weights", type=Path, metavar="IN", nargs="+", help="state dicts of one network, two or more")
     options = parser.parse_args(arguments)
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         mean = mean_weights([read_state(path) for path in options.weights])
     except ValueError as error:
-        print(f"python -m tools.mean_weights: {error}", file=sys.stderr)
+        print(f"python -m tools.research.mean_weights: {error}", file=sys.stderr)
         return 1
     with whole_files(options.output.parent) as side:
         torch.save(mean, side / options.output.name)

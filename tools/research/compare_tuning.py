@@ -5,7 +5,7 @@
 
 ::
 
-    python -m tools.compare_tuning --run runs/tuning --data busi=runs/sets/busi/data_list.json --seeds 0 1 2
+    python -m tools.research.compare_tuning --run runs/tuning --data busi=runs/sets/busi/data_list.json --seeds 0 1 2
 
 Each method is a configuration of the bundle ``ssam_2d``: train.json, with overlays of ``configs/variants`` on top.
 Each seed splits the images anew; all methods see the same split, order and augmentation, take the same number of steps
@@ -40,7 +40,7 @@ from common.metrics import METRICS
 from tools.benchmark.peak import HIGHEST, RESET, RESIDENT, give_back, megabytes
 from tools.named_numbers import named_numbers
 
-BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "ssam_2d"
+BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "ssam_2d"
 # The overlays of each method, which bring its learning rate along.
 METHODS: dict[str, tuple[str, ...]] = {
     "svd_affine": (),
@@ -267,7 +267,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.compare_tuning", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.research.compare_tuning", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder of the results; an earlier one is gone on with")
     parser.add_argument(
         "--data", nargs="+", required=True, metavar="NAME=PATH", help="data lists, or folders with images and masks"

@@ -13,8 +13,9 @@ from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 from bundles.fastsam3d.scripts.training.cubes import FEWEST_VOXELS
 from bundles.fastsam3d.scripts.training.interactive import interact
-from tools.train_default import BUNDLE, MIXED, Training, build_network, main, taking_turns
-from tools.training_cubes import SHARES, TrainingCubes
+from tools.bundle_network import BUNDLE, build_network
+from tools.research.train_default import MIXED, Training, main, taking_turns
+from tools.research.training_cubes import SHARES, TrainingCubes
 
 SIZE = 32
 
@@ -126,7 +127,7 @@ def test_prompts_that_are_rehearsed_are_drawn_from_those_given(tmp_path, monkeyp
         seen.append((steps - clicking.steps, rehearsed))
         return interact(network, image, label, clicking, steps, shared, own, rehearsed=rehearsed)
 
-    monkeypatch.setattr("tools.train_default.interact", noted)
+    monkeypatch.setattr("tools.research.train_default.interact", noted)
     training(tmp_path / "run", steps=10, rehearsed=(1, 3)).run()
     assert len(seen) == 10 and set(seen) == {(1, 1), (3, 3)}
 
@@ -181,8 +182,8 @@ def test_options_that_cannot_be_are_refused(tmp_path, monkeypatch, capsys, argum
 
 
 def test_weights_go_into_the_folder_of_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.train_default.build_network", small_network)
-    monkeypatch.setattr("tools.train_default.STAGES", ((0.0, ((SIZE, 1),)),))
+    monkeypatch.setattr("tools.research.train_default.build_network", small_network)
+    monkeypatch.setattr("tools.research.train_default.STAGES", ((0.0, ((SIZE, 1),)),))
     arguments = ["--run", str(tmp_path / "run"), "--steps", "1", "--workers", "0", "--device", "cpu", "--fp32"]
     monkeypatch.setattr("sys.argv", ["train_default", *arguments])
     shipped = BUNDLE / "models" / "model.pt"
@@ -205,7 +206,7 @@ def test_a_training_moves_from_a_gpu_to_a_cpu(tmp_path):
 def test_a_stopped_training_goes_on_with_its_own_data_alone(tmp_path, monkeypatch):
     training(tmp_path, steps=1).run()
     real = SimpleNamespace(name=f"{next(iter(SHARES))}/some volume")
-    monkeypatch.setattr("tools.training_cubes.real_volumes", lambda folder: [real])
+    monkeypatch.setattr("tools.research.training_cubes.real_volumes", lambda folder: [real])
     with pytest.raises(ValueError, match="0 real volumes, here are 1"):
         Training(tmp_path, tmp_path, small_network(), steps=2, workers=0)
 

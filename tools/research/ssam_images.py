@@ -5,7 +5,7 @@
 
 ::
 
-    python -m tools.ssam_images --data ../shared/data --output runs/ssam_images
+    python -m tools.research.ssam_images --data ../shared/data --output runs/ssam_images
 
 Only sets whose licence lets a shipped weight be trained on them are named here. ``base.json`` lists all images, with
 masks whose every value is an object of some kind; ``default.json`` lists those whose values have names, and keeps a
@@ -29,7 +29,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from common.intensity import intensity_bounds
-from tools.synthetic_volumes import paint, smooth_field, synthetic_volume
+from tools.research.synthetic_volumes import paint, smooth_field, synthetic_volume
 
 # Colours of the masks of two sets, and what each of them is called in the default weights.
 BREAST = {(0, 255, 0): "benign breast lesion", (255, 0, 0): "malignant breast lesion"}
@@ -278,7 +278,7 @@ def write(picture: Picture, folder: Path) -> tuple[dict, dict | None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.ssam_images", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.research.ssam_images", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the real sets; without it only made-up images")
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     parser.add_argument("--seed", type=int, default=0, help="of the made-up images (0)")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools import ssam_images
-from tools.ssam_images import NAMES, Picture, as_seen, main, painted, part, slices, times
+from tools.research import ssam_images
+from tools.research.ssam_images import NAMES, Picture, as_seen, main, painted, part, slices, times
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 def test_made_up_images_follow_the_seed(tmp_path):

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from tools.mean_weights import main
+from tools.research.mean_weights import main
 
 
 def saved(path, **tensors):

@@ -12,8 +12,8 @@ import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from tools import compare_tuning
-from tools.compare_tuning import BUNDLE, METHODS, as_markdown, main, summarise
+from tools.research import compare_tuning
+from tools.research.compare_tuning import BUNDLE, METHODS, as_markdown, main, summarise
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ WINDOW = [-100.0, 100.0]
 BODY = Phantom((CENTRE, (16, 13, 11)), ((CENTRE[0] + 26, CENTRE[1], CENTRE[2]), 6), ramp=6)
 BRICK = Phantom((CENTRE, (16.2, 13.2, 11.7)), ramp=6, norm=np.inf)
 PLAIN = grid_around(np.diag([2.0, 2.0, 2.0]), (40, 30, 28))
-DEFAULT_WEIGHTS = Path(__file__).parents[3] / "bundles/fastsam3d/models/model.pt"
+DEFAULT_WEIGHTS = Path(__file__).parents[4] / "bundles/fastsam3d/models/model.pt"
 
 GRIDS = {
     "RAS": PLAIN,

@@ -35,9 +35,9 @@ from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.refiner import Refiner
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 from common.weights import weights_key
-from tools.train_default import build_network
+from tools.bundle_network import build_network
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 WEIGHTS = ROOT / "bundles" / "fastsam3d" / "models" / "model.pt"
 DATA = ROOT.parent / "shared" / "data"
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@
 
 ::
 
-    python -m tools.compare_distillation --run runs/distillation
+    python -m tools.research.compare_distillation --run runs/distillation
 
 A small teacher is trained on hippocampi once. For each seed and variant a student is distilled from it with equal
 steps, its decoder tuned with equal steps on the frozen encoder, and evaluated on kept-out volumes. Stopped at any
@@ -28,7 +28,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common.files import whole_files
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "fastsam3d"
 VARIANTS = {
     "progressive": [],
     "fitnets": ["variants/fitnets.json"],
@@ -255,7 +255,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Compare ways of distilling: same teacher, same steps, several seeds.")
     parser.add_argument("--run", type=Path, default=Path("runs/distillation"), help="folder of all runs")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="real sets")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[3] / "shared" / "data", help="real sets")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, nargs=3, default=(48, 12, 6), help="of teacher, distilling, tuning")
     parser.add_argument("--draws", type=int, default=32, help="cubes an epoch")

@@ -22,7 +22,7 @@ from common.geometry import Grid
 from common.intensity import intensity_bounds
 from tools.prepare_data.case import Choices
 from tools.prepare_data.sets.samples_3d import DATA_SETS
-from tools.synthetic_volumes import paint, synthetic_volume
+from tools.research.synthetic_volumes import paint, synthetic_volume
 
 # The sets by their folder: name in tools.prepare_data, which knows what is kept for validation.
 SETS = {

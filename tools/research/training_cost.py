@@ -5,7 +5,7 @@
 
 ::
 
-    python -m tools.training_cost --tflops 20
+    python -m tools.research.training_cost --tflops 20
 
 For each experiment one training step on one image is run with the configuration's own network, and the floating-point
 operations of all its products are counted, those of the backward pass too. From that follow hours for 1,000 images
@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from common.svd_affine import adapt
 
-BUNDLES = Path(__file__).parents[1] / "bundles"
+BUNDLES = Path(__file__).parents[2] / "bundles"
 
 
 class Experiment(NamedTuple):
@@ -145,7 +145,9 @@ def _forget_scripts() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m tools.training_cost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tools.research.training_cost",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--tflops", type=float, default=20, help="that the device sustains, assumed (default 20)")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="experiments with one of these words in their name")

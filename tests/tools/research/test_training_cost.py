@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tools import training_cost
-from tools.training_cost import EXPERIMENTS, Experiment, count, main
+from tools.research import training_cost
+from tools.research.training_cost import EXPERIMENTS, Experiment, count, main
 
 SSAM = Experiment("small", "ssam_2d", ["train.json", "experiments/glas.json"])
 CLICKS = {"clicking#steps": 2, "clicking#promptless": 0}

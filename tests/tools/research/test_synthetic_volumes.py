@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from tools.synthetic_volumes import main, paint, smooth_field, synthetic_volume, thick_slices
+from tools.research.synthetic_volumes import main, paint, smooth_field, synthetic_volume, thick_slices
 
 SHAPE = (40, 32, 36)
 

@@ -30,7 +30,7 @@ SHORT_TABLE = [
 
 
 def run_table(*arguments):
-    root = TABLE.parents[2]
+    root = TABLE.parents[3]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)

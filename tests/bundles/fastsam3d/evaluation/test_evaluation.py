@@ -20,7 +20,7 @@ from workflows import run_configs
 
 from common.metrics import mask_scores
 
-CONFIGS = Path(__file__).parents[3] / "bundles" / "fastsam3d" / "configs"
+CONFIGS = Path(__file__).parents[4] / "bundles" / "fastsam3d" / "configs"
 WINDOW = [-100.0, 100.0]
 SIDE = (CENTRE[0] + 26, CENTRE[1], CENTRE[2])
 PAIR = Phantom((CENTRE, (14, 11, 10)), (SIDE, 6), ramp=6)
@@ -331,7 +331,7 @@ def test_two_processes_report_what_one_does(evaluate, case, tmp_path):
         **{k: json.dumps(settings[k]) for k in ("cube_size", "window", "clicks")},
     }
     command += [word for key, value in options.items() for word in (f"--{key}", value)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())
