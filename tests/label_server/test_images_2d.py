@@ -125,7 +125,7 @@ def random_weights(bundle) -> None:
     state = network.state_dict()
     parts = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
     torch.save(state, bundle / "models" / "model.pt")
-    torch.save({k: v for k, v in state.items() if k.startswith(parts)}, bundle / "models" / "base.pt")
+    torch.save({k: v for k, v in state.items() if k.startswith(parts)}, bundle / "models" / "bases" / "small.pt")
 
 
 def test_a_round_of_training_on_labels_of_one_s_own(tmp_path):

@@ -59,6 +59,17 @@ def test_what_stands_in_files(folder, name, text, failed):
     assert problems(folder) == [failed]
 
 
+@pytest.mark.parametrize(("name", "fits"), [("base.pt", False), ("vit_b.pt", False), ("vit_base.pt", True)])
+def test_weights_that_a_server_would_take_in_the_place_of_the_model(folder, name, fits):
+    (folder / "models" / name).write_text("{}")
+    assert problems(folder) == ([] if fits else ["weights that MONAI Label serves"])
+
+
+@pytest.mark.parametrize("name", known_bundles())
+def test_our_models_are_those_that_a_server_takes(name):
+    assert files.check_served(BUNDLES / name) == "models/model.pt"
+
+
 def test_too_large_for_git(folder):
     with open(folder / "models" / "model.pt", "wb") as file:
         file.truncate(files.LARGEST_BYTES + 1)

@@ -29,6 +29,7 @@ def static_steps(bundle: Path, schema: Path, model_info: Path | None) -> Iterato
     """What the Zoo reads in the files, in its order."""
     yield "large files", lambda: files.check_large_files(bundle)
     yield "needed files", lambda: files.check_needed(bundle)
+    yield "weights that MONAI Label serves", lambda: files.check_served(bundle)
     yield "version and changelog", lambda: metadata.check_version(bundle, model_info)
     yield "metadata schema", lambda: metadata.check_schema(bundle, schema)
     yield "requirements", lambda: metadata.check_requirements(bundle)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from monai.bundle import ConfigParser, download_large_files
 
-NEEDED = ("configs/metadata.json", "LICENSE", "models/model.pt")
+SERVED = "model.pt"
+NEEDED = ("configs/metadata.json", "LICENSE", f"models/{SERVED}")
 INFERENCE = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
 # What the Zoo takes into its git repository; larger files belong into large_files.yml.
 LARGEST_BYTES = 25_000_000
@@ -49,6 +50,21 @@ def check_needed(bundle: Path) -> str:
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
     return f"{', '.join(NEEDED)}, {INFERENCE[0]}"
+
+
+def check_served(bundle: Path) -> str:
+    """Raises ValueError where MONAI Label would serve other weights than model.pt.
+
+    It offers the files of models/ that end in .pt in the order of their names' lengths, and loads the first.
+    """
+    others = sorted(f.name for f in (bundle / "models").glob("*.pt") if f.name != SERVED)
+    first = [name for name in others if len(name) <= len(SERVED)]
+    if first:
+        raise ValueError(
+            f"models/{first[0]}: MONAI Label may serve it in the place of {SERVED}, since its name is not longer; "
+            "move it into a folder such as models/bases"
+        )
+    return f"models/{SERVED}"
 
 
 def check_sizes(bundle: Path) -> str:

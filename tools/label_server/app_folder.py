@@ -81,7 +81,9 @@ def copy_stock_app(app: Path) -> None:
 def copy_bundle(bundle: Path, target: Path) -> bool:
     """A self-contained copy of a bundle, links resolved; False where weights trained in ``target`` were kept."""
     trained = trained_in(target)
-    ignored = ["__pycache__", "eval", "runs", *(["models"] if trained else [])]
+    ignored = ["__pycache__", "eval", "runs", *(["model.pt"] if trained else [])]
+    # Of an earlier version's copy: MONAI Label would serve it in the place of model.pt.
+    (target / "models" / "base.pt").unlink(missing_ok=True)
     for part in ("configs", "scripts", "docs"):
         shutil.rmtree(target / part, ignore_errors=True)
     if not trained:

@@ -274,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", nargs="+", required=True, metavar="NAME=PATH", help="data lists, or folders with images and masks"
     )
-    parser.add_argument("--base", type=Path, default=BUNDLE / "models" / "base.pt", help="what all start from")
+    parser.add_argument("--base", type=Path, default=BUNDLE / "models/bases/small.pt", help="what all start from")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="all by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="0 1 2 by default")
     parser.add_argument("--steps", type=int, default=60, help="of training, about: whole epochs are made (60)")
