@@ -1,12 +1,10 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-import json
-
 import numpy as np
 import pytest
 
-from common.prompts import ObjectPrompt, from_json, read_prompts, to_json
+from common.prompts import ObjectPrompt, read_prompts
 
 SHAPE = (20, 30, 40)
 
@@ -61,17 +59,6 @@ def test_half_a_voxel_beyond_the_last_one_is_still_inside():
     for outside in ([-0.6, 0, 0], [0, 29.6, 0], [0, 0, 40]):
         with pytest.raises(ValueError, match=r"outside the volume.*\[19, 29, 39\]"):
             read(foreground=[outside])
-
-
-def test_through_text_and_back():
-    prompts = read(
-        objects={
-            "a": {"foreground": [[1.25, 2, 3]], "background": [[0, 0, 0]], "previous_mask": "m.nii"},
-            "b": {"box": [[1, 2, 3], [4, 5, 6]]},
-        }
-    )
-    assert from_json(to_json(prompts)) == prompts
-    assert isinstance(json.loads(to_json(prompts)), list)
 
 
 def test_further_points_come_first():

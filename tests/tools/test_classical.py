@@ -12,7 +12,8 @@ from monai.data import MetaTensor
 from volumes import CENTRE, Phantom, dice, grid_around, rotation, write_nifti
 
 from common.geometry import Grid
-from common.prompts import ObjectPrompt, to_json
+from common.prompts import ObjectPrompt
+from common.request import put_request
 from tools import evaluation_sets
 from tools.benchmark import classical
 from tools.benchmark.__main__ import main
@@ -35,7 +36,7 @@ def segment(method, grid, clicks, **options):
     image = PAIR.image(grid) + rng.normal(0, 8, grid.shape).astype(np.float32)
     inputs = MetaTensor(torch.from_numpy(image)[None, None], affine=torch.as_tensor(grid.affine))
     points = tuple(tuple(float(x) for x in grid.to_voxels(np.array(place))) for place, _ in clicks)
-    inputs.meta["prompts"] = to_json([ObjectPrompt("object", points, tuple(label for _, label in clicks))])
+    put_request(inputs, [ObjectPrompt("object", points, tuple(label for _, label in clicks))])
     result = ClassicalInferer(method, **options)(inputs)
     assert result.shape == inputs.shape and result.dtype == torch.uint8
     return result[0, 0].numpy()

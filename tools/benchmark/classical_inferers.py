@@ -20,7 +20,7 @@ from monai.inferers import Inferer
 from skimage.segmentation import random_walker
 from torch import Tensor
 
-from bundles.fastsam3d.scripts.inference.scene import unpack
+from bundles.fastsam3d.scripts.inference.request import unpack
 from bundles.fastsam3d.scripts.networks.geodesic import geodesic_distance
 from common.geometry import Grid, resample
 from common.intensity import intensity_bounds, normalise
@@ -57,7 +57,7 @@ class ClassicalInferer(Inferer):
         self.voxels = voxels
 
     def __call__(self, inputs: MetaTensor, network: Any = None, *args: Any, **kwargs: Any) -> MetaTensor:
-        """(1, 1, X, Y, Z) with ``prompts`` of one object in its meta -> (1, 1, X, Y, Z) uint8; no network is asked."""
+        """(1, 1, X, Y, Z) with a request for one object in its meta -> (1, 1, X, Y, Z) uint8; no network is asked."""
         scene = unpack(inputs)
         clicks = scene.grid.to_mm(np.array(scene.prompts[0].points))
         box = box_around(scene.grid, clicks[0], self.side, self.voxels)

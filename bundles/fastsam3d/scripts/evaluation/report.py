@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from ..common.files import whole_files
 from ..common.score_report import write_report
-from ..inference.cases import case_name
+from ..inference.items import case_name
 from .cases import FinishedCases, list_absent, list_cases
-from .clicking import METRICS, SECONDS, VOLUMES, best_and_worst
+from .click_through import METRICS, SECONDS, VOLUMES, best_and_worst
 
 logger = logging.getLogger(__name__)
 # Lines of single classes that can be told apart in the plot.

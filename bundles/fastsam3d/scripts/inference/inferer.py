@@ -27,7 +27,8 @@ from .decoding import CubeMemory, decode_clicks
 from .fast_path import FastPath
 from .honoured import honoured
 from .label_map import count_voxels, label_map
-from .scene import Scene, unpack
+from .request import unpack
+from .scene import Scene
 from .summary import summarise
 from .targets import Target, View, cube_prompt, place, share_cubes
 
@@ -97,7 +98,7 @@ class ClickInferer(Inferer):
         """Label map of the objects, on the grid of the input.
 
         Args:
-            inputs: (1, 1, X, Y, Z) with ``affine``, ``prompts`` and maybe ``prompt_masks`` in its meta.
+            inputs: (1, 1, X, Y, Z) that carries its request, see :class:`.request.ReadRequestd`.
             network: offers ``encode`` and ``decode``, see :class:`..networks.fastsam3d.FastSAM3D`.
 
         Returns:
@@ -105,7 +106,7 @@ class ClickInferer(Inferer):
             holds ``summary``, JSON: what was segmented, how large, in which cubes, in which time.
 
         Raises:
-            ValueError: no prompts in the meta, more than one image, a scribble without foreground.
+            ValueError: no request in the meta, more than one image, a scribble without foreground.
         """
         scene = unpack(inputs)
         look = _Look(self, scene, network)

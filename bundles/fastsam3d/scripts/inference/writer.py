@@ -20,7 +20,7 @@ from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.preview import save_preview
 from ..common.result_files import ResultFiles
 from ..common.weights import describe_weights
-from .cases import case_name
+from .items import case_name
 
 
 class SaveSegmentationd(SaveImaged):

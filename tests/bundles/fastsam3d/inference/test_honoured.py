@@ -13,7 +13,8 @@ from monai.data import MetaTensor
 from stand_in import ThresholdNetwork
 from volumes import grid_around, rotation
 
-from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt, to_json
+from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt
+from bundles.fastsam3d.scripts.common.request import put_request
 from bundles.fastsam3d.scripts.inference.honoured import SURE, honoured
 from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
 
@@ -49,7 +50,7 @@ def test_clicks_anywhere_in_the_volume(name, logit):
     labels = [1, *rng.integers(0, 2, len(voxels) - 1).tolist()]
     image = MetaTensor(torch.rand(1, 1, *grid.shape), affine=torch.from_numpy(grid.affine))
     prompt = ObjectPrompt("object", tuple(tuple(float(i) for i in v) for v in voxels), tuple(labels))
-    image.meta["prompts"] = to_json([prompt])
+    put_request(image, [prompt])
     result = ClickInferer(32, 1.0, amp=False)(image, Stubborn(logit))
     mask = result[0, 0]
     assert [int(mask[tuple(v)]) for v in voxels] == labels
@@ -66,7 +67,7 @@ def test_a_click_on_the_very_border_of_the_first_cube():
         voxels, labels = [(30, 30, 30), (30 + distance, 30, 30), (30, 30 - distance, 30)], [1, 0, 0]
         image = MetaTensor(torch.rand(1, 1, *grid.shape), affine=torch.from_numpy(grid.affine))
         prompt = ObjectPrompt("object", tuple(tuple(float(i) for i in v) for v in voxels), tuple(labels))
-        image.meta["prompts"] = to_json([prompt])
+        put_request(image, [prompt])
         mask = ClickInferer(32, 1.0, amp=False)(image, Stubborn(5.0))[0, 0]
         assert [int(mask[v]) for v in voxels] == labels, distance
 

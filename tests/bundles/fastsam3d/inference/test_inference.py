@@ -14,7 +14,6 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from volumes import Phantom, dice, grid_around, rotation, write_nifti
 
-from bundles.fastsam3d.scripts.common.prompts import read_prompts, to_json
 from bundles.fastsam3d.scripts.inference.writer import SaveSegmentationd
 
 GRID = grid_around(rotation(10, 5, -20) * [2.0, 2.0, 2.5], (30, 28, 24))
@@ -328,8 +327,3 @@ def test_called_as_a_server_does(fastsam3d_path, pair, threshold_network):
     assert data["pred"].shape == (1, *GRID.shape)
     assert dice(data["pred"][0] == 2, PAIR.truth(GRID, 1)) >= 0.97
     assert torch.equal(data["pred"].affine, data["image"].affine)
-
-
-def test_prompts_survive_the_way_through_text():
-    data = {"objects": {"a": {"box": [[1, 2, 3], [4, 5, 6]], "foreground": [[1.5, 2, 3]]}, "b": [[0, 0, 0]]}}
-    assert json.loads(to_json(read_prompts(data, (9, 9, 9))))[0]["box"] == [[1, 2, 3], [4, 5, 6]]

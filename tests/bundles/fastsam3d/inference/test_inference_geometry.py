@@ -16,7 +16,8 @@ from monai.data import MetaTensor
 from stand_in import ThresholdNetwork
 from volumes import CENTRE, Phantom, dice, grid_around, rotation, write_dicom, write_itk, write_nifti
 
-from bundles.fastsam3d.scripts.common.prompts import read_prompts, to_json
+from bundles.fastsam3d.scripts.common.prompts import read_prompts
+from bundles.fastsam3d.scripts.common.request import put_request
 from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
 from common.geometry import Grid
 
@@ -44,7 +45,7 @@ GRIDS = {
 def segment(network, image: np.ndarray, grid: Grid, prompts: dict, **config) -> tuple[np.ndarray, dict]:
     """The inferer alone: (X, Y, Z) labels and summary."""
     inputs = MetaTensor(torch.as_tensor(image.copy())[None, None].float(), affine=torch.as_tensor(grid.affine))
-    inputs.meta["prompts"] = to_json(read_prompts(prompts, grid.shape))
+    put_request(inputs, read_prompts(prompts, grid.shape))
     inferer = ClickInferer(**{"cube_size": 32, "window": WINDOW, "progress": False, **config})
     labels = inferer(inputs, network)
     assert labels.shape == inputs.shape and labels.dtype == torch.uint8

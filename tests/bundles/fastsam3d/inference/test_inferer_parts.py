@@ -14,11 +14,12 @@ from stand_in import ThresholdNetwork
 from volumes import Phantom, dice, grid_around, rotation
 
 from bundles.fastsam3d.scripts.common.geometry import Grid, cube_around
-from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt, read_prompts, to_json
+from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt, read_prompts
+from bundles.fastsam3d.scripts.common.request import put_request
 from bundles.fastsam3d.scripts.inference import cubes
-from bundles.fastsam3d.scripts.inference.cases import case_name, list_cases
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.inference.inferer import IGNORED, ClickInferer
+from bundles.fastsam3d.scripts.inference.items import case_name, list_items
 from bundles.fastsam3d.scripts.inference.label_map import count_voxels, label_map
 from bundles.fastsam3d.scripts.inference.scribbles import POINTS_PER_STROKE, scribble_points
 from bundles.fastsam3d.scripts.inference.targets import Target, View
@@ -274,7 +275,7 @@ def test_memory_of_steps_is_bounded():
 
 def scene(image: np.ndarray, grid: Grid, **prompts) -> MetaTensor:
     inputs = MetaTensor(torch.as_tensor(image.copy())[None, None], affine=torch.as_tensor(grid.affine))
-    inputs.meta["prompts"] = to_json(read_prompts(prompts, grid.shape))
+    put_request(inputs, read_prompts(prompts, grid.shape))
     return inputs
 
 
@@ -575,11 +576,11 @@ def test_the_folder_itself_has_a_name(tmp_path, monkeypatch):
 
 
 def test_cases():
-    assert list_cases("a.nii", foreground=[1], box=None) == [{"image": "a.nii", "foreground": [1], "box": None}]
-    two = list_cases(["a.nii", {"image": "b.nii", "foreground": [2]}], foreground=[1])
+    assert list_items("a.nii", foreground=[1], box=None) == [{"image": "a.nii", "foreground": [1], "box": None}]
+    two = list_items(["a.nii", {"image": "b.nii", "foreground": [2]}], foreground=[1])
     assert [(c["image"], c["foreground"]) for c in two] == [("a.nii", [1]), ("b.nii", [2])]
     with pytest.raises(ValueError, match="named a"):
-        list_cases(["x/a.nii", "y/a.nii.gz"])
+        list_items(["x/a.nii", "y/a.nii.gz"])
 
 
 def test_weights_under_a_key_and_bare(tmp_path):
@@ -617,7 +618,7 @@ def test_inferer_settings(settings, message):
 
 def test_inferer_wants_one_image_with_prompts():
     inferer = ClickInferer(32, progress=False)
-    with pytest.raises(ValueError, match="carries no prompts"):
+    with pytest.raises(ValueError, match="carries no request"):
         inferer(MetaTensor(torch.rand(1, 1, 8, 8, 8)), ThresholdNetwork())
     for shape in ((2, 1, 8, 8, 8), (1, 2, 8, 8, 8), (1, 8, 8, 8)):
         with pytest.raises(ValueError, match="expected one image of one channel"):

@@ -54,7 +54,7 @@ class KnownNames:
         self.known = [name for name in labels if name != "background"]
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
-        names = [prompt["name"] for prompt in json.loads(data["image"].meta["prompts"])]
+        names = [asked["name"] for asked in json.loads(data["image"].meta["request"])["objects"]]
         unknown = [name for name in names if name.lower() not in self.known]
         if unknown and self.known != [DEFAULT_NAME]:
             raise ValueError(

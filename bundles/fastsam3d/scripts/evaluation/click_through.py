@@ -20,7 +20,8 @@ from ..common.geometry import Grid
 from ..common.intensity import intensity_bounds
 from ..common.metrics import mask_scores
 from ..common.preview import save_preview
-from ..common.prompts import ObjectPrompt, to_json
+from ..common.prompts import ObjectPrompt
+from ..common.request import put_request
 from .cases import FinishedCases
 
 METRICS = ("dice", "nsd", "hd95")
@@ -133,7 +134,7 @@ class ClickThrough:
         def segment(given: list[Click]) -> np.ndarray:
             points = tuple(tuple(float(x) for x in c.voxel) for c in given)
             prompt = ObjectPrompt(name, points, tuple(c.label for c in given))
-            inputs.meta["prompts"] = to_json([prompt])
+            put_request(inputs, [prompt])
             return (engine.inferer(inputs, engine.network)[0, 0] > 0).cpu().numpy()
 
         mask = np.zeros_like(truth)

@@ -6,7 +6,7 @@
 import numpy as np
 import pytest
 
-from bundles.fastsam3d.scripts.evaluation.clicking import best_and_worst, click_through
+from bundles.fastsam3d.scripts.evaluation.click_through import best_and_worst, click_through
 
 TRUTH = np.zeros((30, 30, 30), bool)
 TRUTH[4:15, 4:15, 4:15] = True

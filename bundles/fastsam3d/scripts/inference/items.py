@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def list_cases(
+def list_items(
     image: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None, **prompts: Any
 ) -> list[dict[str, Any]]:
     """One item for each image.
@@ -28,15 +28,15 @@ def list_cases(
     if not isinstance(image, (str, Path, Mapping, list, tuple)):
         raise ValueError(f"image is {image!r}: expected a path, a dictionary with the key image, or a list of these")
     images = list(image) if isinstance(image, (list, tuple)) else [image]
-    cases = [{**prompts, **i} if isinstance(i, Mapping) else {**prompts, "image": str(i)} for i in images]
-    without = [c for c in cases if not c.get("image")]
+    items = [{**prompts, **i} if isinstance(i, Mapping) else {**prompts, "image": str(i)} for i in images]
+    without = [c for c in items if not c.get("image")]
     if without:
         raise ValueError(f"{without[0]}: expected a dictionary with the key image")
-    names = [case_name(c["image"]) for c in cases]
+    names = [case_name(c["image"]) for c in items]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ValueError(f"several images are named {', '.join(twice)}: their masks would overwrite each other")
-    return cases
+    return items
 
 
 def case_name(path: str) -> str:

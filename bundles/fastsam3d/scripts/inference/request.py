@@ -1,0 +1,81 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""From a request to a volume that carries it, and from that volume to the scene that is segmented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from torch import Tensor
+
+from ..common.bounded_cache import digest
+from ..common.geometry import Grid
+from ..common.prompts import read_prompts
+from ..common.request import put_request, single, take_request
+from ..common.viewer_prompts import from_viewer, stroke_values
+from ..volumes import read_mask
+from .scene import Scene
+
+
+class ReadRequestd(MapTransform):
+    """Checks the prompts of a request or configuration and puts them into ``image.meta``.
+
+    See :mod:`..common.request`. ``meta["prompt_masks"]`` is a uint8 tensor (files, X, Y, Z) with every scribble and
+    previous mask, in the order in which the prompts name them.
+
+    Raises:
+        ValueError: see :func:`..common.prompts.read_prompts` and :func:`..volumes.read_mask`.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image = d[key]
+            request = from_viewer(d, image.shape[1:])
+            prompts = read_prompts(request, tuple(image.shape[1:]))
+            put_request(image, prompts)
+            masks = []
+            for prompt in prompts:
+                if prompt.scribble:
+                    masks.append(_strokes(read_mask(prompt.scribble, image), stroke_values(request)))
+                if prompt.previous_mask:
+                    masks.append(read_mask(prompt.previous_mask, image))
+            if masks:
+                image.meta["prompt_masks"] = torch.stack(masks)
+        return d
+
+
+def unpack(inputs: MetaTensor) -> Scene:
+    """(1, 1, X, Y, Z) with the meta that ``ReadRequestd`` wrote, collated into a batch or not, -> scene.
+
+    Raises:
+        ValueError: more than one image or channel, or no request in the meta.
+    """
+    if inputs.ndim != 5 or tuple(inputs.shape[:2]) != (1, 1):
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)}: expected one image of one channel, (1, 1, X, Y, Z)")
+    meta = inputs.meta
+    prompts = take_request(inputs)["objects"]
+    image = inputs.as_tensor()[0]
+    shape = tuple(image.shape[1:])
+    affine = np.asarray(torch.as_tensor(meta["affine"]).cpu(), dtype=np.float64).reshape(-1, 4, 4)[0]
+    files = [f for p in prompts for f in (p.scribble, p.previous_mask) if f]
+    stacked = torch.as_tensor(meta["prompt_masks"]).reshape(-1, *shape).to(image.device) if files else []
+    masks = dict(zip(files, stacked, strict=True))
+    notes = json.loads(single(meta.get("notes", "[]")))
+    content = single(meta["content"]) if "content" in meta else digest(image)
+    reused = bool(torch.as_tensor(meta.get("reused", False)).any())
+    return Scene(image, Grid(affine, shape), prompts, masks, notes, content, reused)
+
+
+def _strokes(drawn: Tensor, values: Mapping[int, int]) -> Tensor:
+    """``drawn`` with its values as ours, 0 where they are none; as it is where ``values`` is empty."""
+    if not values:
+        return drawn
+    return sum((torch.where(drawn == theirs, ours, 0) for theirs, ours in values.items())).to(drawn.dtype)
