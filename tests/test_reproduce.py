@@ -59,5 +59,6 @@ def test_the_shell_functions_put_configurations_together():
 
 
 def test_tools_exist():
-    for name in re.findall(r"python -m tools\.(\w+)", TEXT):
-        assert (ROOT / "tools" / f"{name}.py").is_file() or (ROOT / "tools" / name / "__main__.py").is_file(), name
+    for name in re.findall(r"python -m (tools[.\w]*\w)", TEXT):
+        place = ROOT / name.replace(".", "/")
+        assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), name

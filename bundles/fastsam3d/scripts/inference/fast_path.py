@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A copy of a network that computes the same in less time, for inference only. What it gains is in docs/speed.md."""
+"""A copy of a network that computes the same in less time, for inference only; docs/notebook/speed.md has the gain."""
 
 from __future__ import annotations
 
