@@ -4,9 +4,10 @@
 """Training that can be stopped at any moment and goes on to the same weights: ignite handlers that both bundles use."""
 
 from .best_weights import BestWeights
+from .data_fingerprint import data_fingerprint
 from .epoch_seeds import EpochSeeds
 from .gradients import ClipGradients, Freeze
 from .run_state import RunState
 from .seeded_dataset import SeededDataset
 
-__all__ = ["BestWeights", "ClipGradients", "EpochSeeds", "Freeze", "RunState", "SeededDataset"]
+__all__ = ["BestWeights", "ClipGradients", "EpochSeeds", "Freeze", "RunState", "SeededDataset", "data_fingerprint"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from ignite.engine import Engine, Events
 from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from .data_fingerprint import data_differences, data_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class RunState:
         if every < 0:
             raise ValueError(f"every is {every}: expected a number of iterations, or 0 for the ends of epochs alone")
         self.every = every
+        self.data: dict[str, list[str]] | None = None
         self.check()
 
     def check(self) -> None:
@@ -81,6 +84,26 @@ class RunState:
         if other:
             raise ValueError(f"{self.path} and this configuration do not both have {', '.join(other)}")
 
+    def check_data(self, **sections: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what is trained on with the state, and refuse to go on with anything else.
+
+        A function of its own, because :meth:`check` comes before any data is read.
+
+        Args:
+            sections: see :func:`.data_fingerprint.data_fingerprint`.
+
+        Raises:
+            ValueError: the state belongs to a run on other images, masks, names, or another order of them.
+        """
+        self.data = data_fingerprint(**sections)
+        before = self._read().get("data") if self.resume and self.path.exists() else None
+        differing = data_differences(before, self.data) if before is not None else []
+        if differing:
+            raise ValueError(
+                f"{self.path} belongs to a run on other data: {'; '.join(differing)}. Give the data that it was "
+                f"started with, or another output_dir to start anew"
+            )
+
     def attach(self, engine: Engine) -> None:
         """Register for the engine's start, its epochs and, where wanted, its iterations.
 
@@ -98,6 +121,7 @@ class RunState:
             scaler = getattr(engine, "scaler", None)
             state = {
                 "settings": self.settings,
+                "data": self.data,
                 "parts": parts,
                 "scaler": scaler.state_dict() if scaler else None,
                 "iteration": engine.state.iteration,
