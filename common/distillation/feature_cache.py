@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+
+from ..files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +98,10 @@ class FeatureCache:
         return row
 
     def _write(self, key: str, row: dict[int | str, Tensor]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = save({str(k): v for k, v in row.items()}, {"digest": _digest(*row.values(), text=key)})
         # Processes that meet on one image write the same; each has its own side file.
-        side = self.folder / f"{key}.{os.getpid()}.part"
-        side.write_bytes(content)
-        os.replace(side, self.folder / f"{key}.safetensors")
+        with whole_file(self.folder / f"{key}.safetensors") as side:
+            side.write_bytes(content)
 
 
 def _digest(*tensors: Tensor, text: str = "") -> str:

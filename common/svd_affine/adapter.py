@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from ..files import whole_file
 
 FORMAT, VERSION = "svd_affine.adapter", 1
 # No tensor of a network has a name with a slash.
@@ -59,10 +60,9 @@ class Adapter:
             "base": self.base,
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
         }
-        unfinished = path.with_name(path.name + ".unfinished")
         # Written here: save_file makes files that nobody but their owner may read.
-        unfinished.write_bytes(save(tensors, metadata))
-        os.replace(unfinished, path)
+        with whole_file(path) as side:
+            side.write_bytes(save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from ..files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +71,8 @@ class BestWeights:
 
     def _write(self, engine: Engine, why: str) -> None:
         if engine.state.rank == 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            side = self.path.with_suffix(".part")
-            torch.save({k: v.detach().cpu() for k, v in self.network.state_dict().items()}, side)
-            os.replace(side, self.path)
+            with whole_file(self.path) as side:
+                torch.save({k: v.detach().cpu() for k, v in self.network.state_dict().items()}, side)
             logger.info("%s: weights written to %s", why, self.path)
 
     def state_dict(self) -> dict[str, Any]:

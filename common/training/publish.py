@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from pathlib import Path
 
 from ignite.engine import Engine, Events
 from torch import distributed as dist
+
+from ..files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,6 @@ class PublishWeights:
             logger.warning("%s: the run left no weights, the bundle keeps its own", self.source)
             return
         target = self.bundle / "models" / "model.pt"
-        target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             kept = _unused(target.with_name(time.strftime("model_%Y%m%d_%H%M%S.pt")))
             shutil.copy2(target, kept)
@@ -67,9 +67,8 @@ def _labels(weights: Path) -> Path:
 
 def _replace(source: Path, target: Path) -> None:
     """Copied beside it and renamed: whoever reads ``target`` meanwhile finds one of the two, whole."""
-    side = target.with_suffix(".part")
-    shutil.copyfile(source, side)
-    os.replace(side, target)
+    with whole_file(target) as side:
+        shutil.copyfile(source, side)
 
 
 def _unused(path: Path) -> Path:

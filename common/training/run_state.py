@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..files import check_writable, remove_unfinished, whole_file
 from .data_fingerprint import data_differences, data_fingerprint
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ class RunState:
         every: iterations after which a state is written within an epoch too; 0 for epochs alone.
 
     Raises:
-        ValueError: a state in the folder and ``resume`` is false; a state of other settings; one that cannot be read.
+        ValueError: a folder that cannot be written to; a state in it and ``resume`` is false; a state of other
+            settings; one that cannot be read.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class RunState:
 
     def check(self) -> None:
         """See the class, "Raises": nothing is loaded yet."""
+        check_writable(self.path.parent)
         if not self.path.exists():
             return
         if not self.resume:
@@ -70,6 +72,7 @@ class RunState:
                 f"{self.path} holds the state of an earlier run: give --resume true to go on with it, or another "
                 f"output_dir to start anew"
             )
+        remove_unfinished(self.path.parent)
         state = self._read()
         differing = differences(state["settings"], self.settings)
         if differing:
@@ -127,10 +130,8 @@ class RunState:
                 "iteration": engine.state.iteration,
                 "epoch_length": engine.state.epoch_length,
             }
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            side = self.path.with_suffix(".part")
-            torch.save(state, side)
-            os.replace(side, self.path)
+            with whole_file(self.path) as side:
+                torch.save(state, side)
 
     def _save_within(self, engine: Engine) -> None:
         # What follows the last iteration of an epoch belongs to it: the state is written after that.

@@ -41,6 +41,7 @@ from bundles.fastsam3d.scripts.training.clicking import Clicking
 from bundles.fastsam3d.scripts.training.cubes import Cube
 from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, interact
 from common.devices import checked_device
+from common.files import whole_file
 from common.precision import computes_bfloat16
 from common.weights import load_weights
 from tools.bundle_network import build_network
@@ -290,10 +291,8 @@ def half(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _write(content: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    side = path.with_suffix(".part")
-    torch.save(content, side)
-    os.replace(side, path)
+    with whole_file(path) as side:
+        torch.save(content, side)
 
 
 def _listed(shares: Mapping[str, float]) -> str:

@@ -174,7 +174,7 @@ def test_a_killed_training_ends_in_the_same_weights(train, tmp_path, moment, num
             # Half of the file is there when the process dies.
             def half(content, path, *rest) -> None:
                 save(content, path, *rest)
-                if Path(path).name == "state.part":
+                if Path(path).name == "state.pt":
                     os.truncate(path, os.path.getsize(path) // 2)
                     die_at(count)
                     save(content, path, *rest)
