@@ -72,7 +72,7 @@ def measure(data_list: Path, output: Path, method: str, ckpt_path: Path, **overr
         settings = {"clicks": "@clicks", "tolerance": "@tolerance", "inferer": method}
         overrides = {"inferer": inferer, "finished#settings": settings, **overrides}
     workflow = ConfigWorkflow(
-        config_file=str(BUNDLE / "configs" / "evaluate.json"),
+        config_file=[str(BUNDLE / "configs" / name) for name in ("inference.json", "evaluate.json")],
         logging_file=False,
         workflow_type=None,
         bundle_root=str(BUNDLE),

@@ -130,7 +130,7 @@ class Comparison:
         teacher = self.run / "teacher"
         self._train(
             teacher,
-            ["train_teacher.json"],
+            ["train.json", "teacher.json", "train_teacher.json"],
             network_def=self.teacher,
             max_epochs=teacher_epochs,
             val_interval=10,
@@ -144,7 +144,7 @@ class Comparison:
                 folder = self.run / f"{variant}_{seed}"
                 self._train(
                     folder / "distilled",
-                    ["distill.json", *overlays],
+                    ["train.json", "teacher.json", "distill.json", *overlays],
                     network_def=self.student,
                     teacher_def=self.teacher,
                     teacher_path=str(teacher / "last.pt"),
@@ -180,7 +180,7 @@ class Comparison:
     def _evaluate(self, folder: Path, network: dict[str, Any]) -> None:
         if not (folder / "evaluation" / "metrics.json").exists():
             self._run(
-                ["evaluate.json"],
+                ["inference.json", "evaluate.json"],
                 output_dir=str(folder / "evaluation"),
                 ckpt_path=str(folder / "last.pt"),
                 network_def=network,

@@ -48,8 +48,8 @@ def _ssam(*overlays: str) -> Experiment:
     return Experiment(f"S-SAM ViT-B, {' + '.join(overlays)}", "ssam_2d", files)
 
 
-def _fastsam3d(name: str, stage: str, *overlays: str) -> Experiment:
-    return Experiment(name, "fastsam3d", [f"{stage}.json", *(f"experiments/{overlay}.json" for overlay in overlays)])
+def _fastsam3d(name: str, *files: str) -> Experiment:
+    return Experiment(name, "fastsam3d", [f"{file}.json" for file in files])
 
 
 EXPERIMENTS = (
@@ -61,9 +61,9 @@ EXPERIMENTS = (
     _ssam("glas", "published_glas"),
     _ssam("vessels"),
     _ssam("vessels", "lora_rank_4"),
-    _fastsam3d("FastSAM3D, teacher", "train_teacher", "teacher"),
-    _fastsam3d("FastSAM3D, distillation", "distill", "teacher", "student"),
-    _fastsam3d("FastSAM3D, decoder", "train", "student", "decoder"),
+    _fastsam3d("FastSAM3D, teacher", "train", "teacher", "train_teacher", "experiments/teacher"),
+    _fastsam3d("FastSAM3D, distillation", "train", "teacher", "distill", "experiments/teacher", "experiments/student"),
+    _fastsam3d("FastSAM3D, decoder", "train", "experiments/student", "experiments/decoder"),
 )
 
 

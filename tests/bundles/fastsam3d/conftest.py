@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigParser
 from monai.transforms import SaveImaged
-from small_networks import small_student, small_teacher
+from small_networks import DISTILL, TRAIN_TEACHER, small_student, small_teacher
 from volumes import CENTRE, Phantom, grid_around, rotation, write_nifti
 from workflows import run_configs
 
@@ -40,7 +40,7 @@ def labelled_list(tmp_path) -> Path:
 
 @pytest.fixture
 def train(fastsam3d_path, labelled_list, tmp_path):
-    """``train("distill.json", "variants/fitnets.json", **overrides) -> output folder``: a run in this process.
+    """``train(*DISTILL, "variants/fitnets.json", **overrides) -> output folder``: a run in this process.
 
     Small networks, cubes of 16 voxels, two epochs of four cubes unless the overrides say otherwise.
     """
@@ -50,7 +50,7 @@ def train(fastsam3d_path, labelled_list, tmp_path):
             "data_list_file_path": str(labelled_list),
             "dataset_dir": str(tmp_path),
             "output_dir": str(tmp_path / "out"),
-            "network_def": small_teacher() if configs[0] == "train_teacher.json" else small_student(),
+            "network_def": small_teacher() if configs[:3] == TRAIN_TEACHER else small_student(),
             "device": "cpu",
             "cube_size": 16,
             "spacing": 3.0,
@@ -59,7 +59,7 @@ def train(fastsam3d_path, labelled_list, tmp_path):
             "max_epochs": 2,
             "progress": False,
         }
-        if configs[0] == "distill.json":
+        if configs[:3] == DISTILL:
             settings["teacher_def"] = small_teacher()
             if not {"variants/final_only.json", "variants/logits.json"} & set(configs):
                 settings["pairs"] = [[2, 1], [4, 2], ["embedding", "embedding"]]

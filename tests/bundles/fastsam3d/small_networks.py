@@ -9,6 +9,10 @@ from typing import Any
 import torch
 
 CONFIGS = Path(__file__).parents[3] / "bundles" / "fastsam3d" / "configs"
+# The files of each step, one on top of the other.
+EVALUATE = ("inference.json", "evaluate.json")
+TRAIN_TEACHER = ("train.json", "teacher.json", "train_teacher.json")
+DISTILL = ("train.json", "teacher.json", "distill.json")
 DECODER = {
     "prompt_encoder": {
         "_target_": "scripts.networks.prompt_encoder.PromptEncoder3D",

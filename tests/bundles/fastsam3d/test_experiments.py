@@ -13,9 +13,11 @@ import pytest
 import torch
 from data_set_trees import AFFINE, TREES, ball
 from monai.bundle import ConfigParser, ConfigWorkflow
+from small_networks import DISTILL, EVALUATE, TRAIN_TEACHER
 
 from tools.prepare_data.run import prepare
 
+STAGES = {"train": ["train.json"], "evaluate": EVALUATE, "train_teacher": TRAIN_TEACHER, "distill": DISTILL}
 SMALL = {"cube_size": 16, "progress": False, "device": "cpu", "seed": 0}
 STEPS = {"max_epochs": 1, "draws": 2, "val_draws": 1, "batch_size": 1, "num_workers": 0}
 CLICKS = {"clicking#steps": 2, "clicking#promptless": 1, "val_clicks": 1}
@@ -60,7 +62,10 @@ def run(fastsam3d_path, tmp_path, lists):
 
     def run_config(stage, overlays, data, **overrides):
         configs = fastsam3d_path / "configs"
-        files = [configs / f"{stage}.json", *(configs / "experiments" / f"{name}.json" for name in overlays)]
+        files = [
+            *(configs / name for name in STAGES[stage]),
+            *(configs / f"experiments/{name}.json" for name in overlays),
+        ]
         output = tmp_path / f"{stage}_{'_'.join(overlays)}"
         settings = {
             "bundle_root": str(fastsam3d_path),
@@ -174,15 +179,15 @@ def test_converted_weights_of_sammed3d_fit_the_teacher(fastsam3d_path):
     configs = fastsam3d_path / "configs"
 
     def shapes(part, *names):
-        parser = ConfigParser(ConfigParser.load_config_files([str(configs / f"{n}.json") for n in names]))
+        parser = ConfigParser(ConfigParser.load_config_files([str(configs / n) for n in names]))
         with torch.device("meta"):
             network = parser.get_parsed_content(part)
         return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
-    teacher = shapes("teacher_def", "distill", "experiments/teacher", "experiments/student")
-    assert teacher == shapes("network_def", "inference", "published", "published_sammed3d")
-    assert teacher == shapes("network_def", "train_teacher", "experiments/teacher")
-    student = shapes("network_def", "distill", "experiments/teacher", "experiments/student")
+    teacher = shapes("teacher_def", *DISTILL, "experiments/teacher.json", "experiments/student.json")
+    assert teacher == shapes("network_def", "inference.json", "published.json", "published_sammed3d.json")
+    assert teacher == shapes("network_def", *TRAIN_TEACHER, "experiments/teacher.json")
+    student = shapes("network_def", *DISTILL, "experiments/teacher.json", "experiments/student.json")
     shared = ("prompt_encoder.", "mask_decoder.")
     assert {k: v for k, v in student.items() if k.startswith(shared)} == {
         k: v for k, v in teacher.items() if k.startswith(shared)

@@ -41,16 +41,16 @@ def test_operations_grow_with_the_image_and_the_labels():
 
 
 @pytest.mark.parametrize(
-    ("stage", "overlays", "sizes"),
+    ("name", "sizes"),
     [
-        ("train_teacher", ["teacher"], TEACHER | CLICKS),
-        ("distill", ["teacher", "student"], TEACHER | STUDENT),
-        ("train", ["student", "decoder"], STUDENT | CLICKS),
+        ("FastSAM3D, teacher", TEACHER | CLICKS),
+        ("FastSAM3D, distillation", TEACHER | STUDENT),
+        ("FastSAM3D, decoder", STUDENT | CLICKS),
     ],
 )
-def test_the_stages_of_fastsam3d(stage, overlays, sizes):
-    files = [f"{stage}.json", *(f"experiments/{overlay}.json" for overlay in overlays)]
-    assert count(Experiment("small", "fastsam3d", files), sizes | {"cube_size": 16}) > 1e6
+def test_the_stages_of_fastsam3d(name, sizes):
+    (experiment,) = (e for e in EXPERIMENTS if e.name == name)
+    assert count(experiment, sizes | {"cube_size": 16}) > 1e6
 
 
 def test_the_hours_are_the_operations_over_what_the_device_sustains(tmp_path, capsys, monkeypatch):

@@ -166,8 +166,8 @@ def read_teacher(network: nn.Module, path: str | None) -> nn.Module:
     """
     if not path:
         raise ValueError(
-            "no teacher_path was given: expected the model.pt that train_teacher.json wrote, or converted weights of "
-            "SAM-Med3D, all of teacher_def's tensors"
+            "no teacher_path was given: expected the model.pt of a training with train_teacher.json, or converted "
+            "weights of SAM-Med3D, all of teacher_def's tensors"
         )
     load_weights(network, path)
     return network.eval()

@@ -15,12 +15,12 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from scipy.spatial import cKDTree
+from small_networks import CONFIGS, EVALUATE
 from volumes import CENTRE, Phantom, dice, grid_around, rotation, write_itk, write_nifti
 from workflows import run_configs
 
 from common.metrics import mask_scores
 
-CONFIGS = Path(__file__).parents[4] / "bundles" / "fastsam3d" / "configs"
 WINDOW = [-100.0, 100.0]
 SIDE = (CENTRE[0] + 26, CENTRE[1], CENTRE[2])
 PAIR = Phantom((CENTRE, (14, 11, 10)), (SIDE, 6), ramp=6)
@@ -67,7 +67,7 @@ def evaluate(fastsam3d_path, tmp_path, threshold_network):
             "progress": "false",
             "previews": 0,
         }
-        run_configs(fastsam3d_path, ["evaluate.json"], **{**settings, **overrides})
+        run_configs(fastsam3d_path, EVALUATE, **{**settings, **overrides})
         return json.loads((tmp_path / out / "metrics.json").read_text()), tmp_path / out
 
     return run
@@ -200,7 +200,7 @@ def test_other_settings_do_not_meet_results_of_before(evaluate, case, threshold_
 def test_twice_the_same(evaluate, case, random_weights):
     """A real network with random weights: the same numbers, and the same clicks."""
     items = [case(GRIDS["anisotropic and tilted"], {"1": "body"})]
-    network = {"network_def": ConfigParser.load_config_file(str(CONFIGS / "evaluate.json"))["network_def"]}
+    network = {"network_def": ConfigParser.load_config_file(str(CONFIGS / "inference.json"))["network_def"]}
     settings = {**network, "ckpt_path": str(random_weights), "clicks": [1, 2]}
     first, _ = evaluate(items, "first", **settings)
     second, _ = evaluate(items, "second", **settings)
@@ -240,31 +240,6 @@ def test_scores_are_those_of_each_click_and_never_the_best(evaluate, case, thres
     for count in (3, 5):
         assert (row[f"dice@{count}"], row[f"nsd@{count}"]) == (0.0, 0.0)
         assert row[f"hd95@{count}"] == pytest.approx(np.linalg.norm(size))
-
-
-def test_shared_ids_are_those_of_inference():
-    """One network, one inferer: what users click with is what is measured."""
-    inference, evaluation = (
-        ConfigParser.load_config_file(str(CONFIGS / f"{n}.json")) for n in ("inference", "evaluate")
-    )
-    for name in (
-        "network_def",
-        "network",
-        "checked_device",
-        "checkpointloader",
-        "ckpt_path",
-        "device",
-        "amp",
-        "cube_size",
-        "small_cube_size",
-        "spacing",
-        "rounds",
-        "window",
-    ):
-        assert evaluation[name] == inference[name], name
-    assert {k: v for k, v in evaluation["inferer"].items() if k != "progress"} == inference["inferer"]
-    shared = [k for k in evaluation if k in inference]
-    assert shared == [k for k in inference if k in evaluation]
 
 
 @pytest.mark.parametrize(
@@ -318,7 +293,7 @@ def test_two_processes_report_what_one_does(evaluate, case, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
     command += ["monai.bundle", "run", "--bundle_root", str(CONFIGS.parent), "--config_file"]
     # (One thread or many: sums in another order would move voxels; the configuration sets their number.)
-    command += [str([str(CONFIGS / name) for name in ("evaluate.json", "mgpu_evaluate.json")])]
+    command += [str([str(CONFIGS / name) for name in (*EVALUATE, "mgpu_evaluate.json")])]
     settings = one["about"]
     options = {
         "data_list_file_path": str(tmp_path / "list.json"),

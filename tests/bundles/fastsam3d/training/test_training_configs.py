@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from small_networks import CONFIGS, small_student, small_teacher, weights_of
+from small_networks import CONFIGS, DISTILL, TRAIN_TEACHER, small_student, small_teacher, weights_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -41,11 +41,11 @@ def in_own_process(function, *arguments, **options) -> multiprocessing.Process:
 @pytest.fixture
 def teacher(train, tmp_path) -> Path:
     """The weights of a teacher after its short training."""
-    return train("train_teacher.json", output_dir=tmp_path / "teacher") / "model.pt"
+    return train(*TRAIN_TEACHER, output_dir=tmp_path / "teacher") / "model.pt"
 
 
 def test_from_teacher_to_student_to_decoder(train, teacher, tmp_path):
-    distilled = train("distill.json", teacher_path=teacher, output_dir=tmp_path / "distilled") / "model.pt"
+    distilled = train(*DISTILL, teacher_path=teacher, output_dir=tmp_path / "distilled") / "model.pt"
     tuned = train("train.json", ckpt_path=distilled, output_dir=tmp_path / "tuned") / "model.pt"
     theirs, before, after = (torch.load(p, weights_only=True) for p in (teacher, distilled, tuned))
     decoder = [k for k in before if not k.startswith("image_encoder.")]
@@ -60,7 +60,7 @@ def test_from_teacher_to_student_to_decoder(train, teacher, tmp_path):
 
 @pytest.mark.parametrize("variant", ["fitnets", "final_only", "logits", "cosine", "mse"])
 def test_variants_of_distillation(train, teacher, variant):
-    folder = train("distill.json", f"variants/{variant}.json", teacher_path=teacher)
+    folder = train(*DISTILL, f"variants/{variant}.json", teacher_path=teacher)
     assert np.isfinite(curve(folder, "train_loss")).all()
     state = torch.load(folder / "state.pt", weights_only=True)
     assert state["settings"]["k_start"] == (3 if variant == "fitnets" else 1)
@@ -69,7 +69,7 @@ def test_variants_of_distillation(train, teacher, variant):
 @pytest.mark.parametrize("variant, depth", [("one_teacher_block", 12), ("three_teacher_blocks", 4)])
 def test_the_other_ratios_name_layers_that_the_default_networks_have(variant, depth):
     parser = ConfigParser()
-    parser.read_config([str(CONFIGS / "distill.json"), str(CONFIGS / "variants" / f"{variant}.json")])
+    parser.read_config([str(CONFIGS / name) for name in (*DISTILL, f"variants/{variant}.json")])
     blocks = [pair for pair in parser["pairs"] if pair != ["embedding", "embedding"]]
     assert parser["network_def#image_encoder#depth"] == depth == len(blocks)
     assert blocks[-1] == [parser["teacher_def#image_encoder#depth"], depth]
@@ -83,20 +83,20 @@ def test_the_other_ratios_name_layers_that_the_default_networks_have(variant, de
 )
 def test_variants_of_a_twelve_block_teacher(train, tmp_path, variant, depth, width):
     deep = small_teacher(12, width)
-    weights = train("train_teacher.json", network_def=deep, output_dir=tmp_path / "deep", max_epochs=1) / "model.pt"
+    weights = train(*TRAIN_TEACHER, network_def=deep, output_dir=tmp_path / "deep", max_epochs=1) / "model.pt"
     content = ConfigParser.load_config_file(str(CONFIGS / "variants" / f"{variant}.json"))
     pairs = content.get("pairs") or ConfigParser.load_config_file(str(CONFIGS / "distill.json"))["pairs"]
     settings = {"network_def": small_student(depth), "teacher_def": deep, "pairs": pairs, "max_epochs": 1}
     if "widths" in content:
         settings["widths"] = [[width, 12]] * (len(pairs) - 1) + [[12, 12]]
-    folder = train("distill.json", f"variants/{variant}.json", teacher_path=weights, **settings)
+    folder = train(*DISTILL, f"variants/{variant}.json", teacher_path=weights, **settings)
     assert np.isfinite(curve(folder, "train_loss")).all()
     assert len([k for k in weights_of(folder) if k.endswith("mlp.lin1.weight") and "encoder.blocks" in k]) == depth
 
 
 def test_sam_med3ds_teacher_fits_the_students_layers(fastsam3d_path):
     parser = ConfigParser()
-    parser.read_config([str(CONFIGS / "distill.json"), str(CONFIGS / "variants" / "sammed3d_teacher.json")])
+    parser.read_config([str(CONFIGS / name) for name in (*DISTILL, "variants/sammed3d_teacher.json")])
     with torch.device("meta"):
         student, teacher = (parser.get_parsed_content(n).image_encoder for n in ("network_def", "teacher_def"))
     loss = parser.get_parsed_content("loss")
@@ -110,16 +110,16 @@ def test_sam_med3ds_teacher_fits_the_students_layers(fastsam3d_path):
 
 
 def test_k_grows_and_the_loss_takes_in_more_pairs(train, teacher, tmp_path):
-    folder = train("distill.json", teacher_path=teacher, k_every=1, k_unit="steps", max_epochs=1)
+    folder = train(*DISTILL, teacher_path=teacher, k_every=1, k_unit="steps", max_epochs=1)
     assert torch.load(folder / "state.pt", weights_only=True)["parts"]["schedule"] == {"done": 4, "unit": "steps"}
 
 
 def test_cached_features_train_the_same_student(train, teacher, tmp_path):
     options = {"teacher_path": teacher, "learning_rate": 1e-3, "max_epochs": 3}
-    cached = train("distill.json", output_dir=tmp_path / "a", feature_cache_dir=tmp_path / "features", **options)
+    cached = train(*DISTILL, output_dir=tmp_path / "a", feature_cache_dir=tmp_path / "features", **options)
     files = list((tmp_path / "features").glob("*.safetensors"))
     assert len(files) == 4
-    again = train("distill.json", output_dir=tmp_path / "b", feature_cache_dir=tmp_path / "features", **options)
+    again = train(*DISTILL, output_dir=tmp_path / "b", feature_cache_dir=tmp_path / "features", **options)
     assert len(list((tmp_path / "features").glob("*.safetensors"))) == 4
     assert_equal(weights_of(cached), weights_of(again))
 
@@ -151,6 +151,20 @@ def test_a_server_that_hands_over_items_trains(train, labelled_list, tmp_path):
     overrides = {"train#dataset#data": items, "validate#dataset#data": [], "train#trainer#max_epochs": 1}
     folder = train("train.json", ckpt_path="", data_list_file_path="", dataset_dir="", **overrides)
     assert_equal(torch.load(folder / "model.pt", weights_only=True), weights_of(folder))
+
+
+def test_what_is_tuned_is_the_network_that_inference_runs():
+    """Both files have to be whole: MONAI Label and the Zoo read each of them alone."""
+    inference, train = (json.loads((CONFIGS / f"{name}.json").read_text()) for name in ("inference", "train"))
+    assert train["network_def"] == inference["network_def"]
+
+
+def test_an_overlay_switches_a_named_handler_off(train, tmp_path):
+    folder = train("train.json", ckpt_path="", max_epochs=1, **{"train#tensorboard": None})
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert "val_dice" in tags and "train_loss" not in tags
 
 
 def test_the_handlers_that_a_server_edits_are_dictionaries():
@@ -194,7 +208,7 @@ def test_a_killed_training_ends_in_the_same_weights(train, tmp_path, moment, num
 
 def test_a_killed_distillation_goes_on_with_its_schedule(train, teacher, tmp_path):
     options = {"teacher_path": teacher, "save_every": 1, "k_every": 3, "k_unit": "steps"}
-    whole = train("distill.json", output_dir=tmp_path / "whole", **options)
+    whole = train(*DISTILL, output_dir=tmp_path / "whole", **options)
 
     def killed() -> None:
         count, step = [0], torch.optim.AdamW.step
@@ -206,12 +220,12 @@ def test_a_killed_distillation_goes_on_with_its_schedule(train, teacher, tmp_pat
             return step(*arguments, **keywords)
 
         torch.optim.AdamW.step = stepped
-        train("distill.json", output_dir=tmp_path / "killed", **options)
+        train(*DISTILL, output_dir=tmp_path / "killed", **options)
 
     process = in_own_process(killed)
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    resumed = train("distill.json", output_dir=tmp_path / "killed", resume=True, **options)
+    resumed = train(*DISTILL, output_dir=tmp_path / "killed", resume=True, **options)
     assert_equal(weights_of(resumed), weights_of(whole))
 
 
@@ -276,11 +290,11 @@ def spoil(labelled_list: Path, how: str) -> None:
         ("empty", "training is an empty list"),
     ],
 )
-@pytest.mark.parametrize("config", ["train.json", "train_teacher.json"])
-def test_data_that_cannot_be_used_is_named_before_training(train, labelled_list, tmp_path, how, message, config):
+@pytest.mark.parametrize("configs", [("train.json",), TRAIN_TEACHER])
+def test_data_that_cannot_be_used_is_named_before_training(train, labelled_list, tmp_path, how, message, configs):
     spoil(labelled_list, how)
     with pytest.raises((ValueError, RuntimeError)) as raised:
-        train(config, ckpt_path="")
+        train(*configs, ckpt_path="")
     assert re.search(message, in_full(raised.value), re.DOTALL)
     assert not (tmp_path / "out" / "state.pt").exists()
 
@@ -296,3 +310,13 @@ def test_a_folder_of_another_configuration_is_refused_before_data_is_read(train,
         with pytest.raises(Exception) as raised:
             train("train.json", **{"ckpt_path": "", "max_epochs": 1, **overrides})
         assert message in in_full(raised.value)
+
+
+def test_a_run_on_other_data_is_refused(train, labelled_list):
+    train("train.json", ckpt_path="", max_epochs=1)
+    content = json.loads(labelled_list.read_text())
+    content["training"].reverse()
+    labelled_list.write_text(json.dumps(content))
+    with pytest.raises(Exception) as raised:
+        train("train.json", ckpt_path="", max_epochs=1, resume=True)
+    assert "training: item 0 was image0.nii.gz, is image1.nii.gz" in in_full(raised.value)
