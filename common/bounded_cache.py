@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What was read or computed last, kept within a number of bytes."""
+"""A cache of recent values that is limited in bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIECE = 1 << 24
 class BoundedCache:
     """Values by key, at most ``max_bytes`` of them, the least recently used one dropped first; safe among threads.
 
-    A value is made once: who asks for it meanwhile waits for it, and others go on.
+    A value is made once: other threads that ask for it wait, threads that ask for other values do not.
 
     Args:
         max_bytes: 0 keeps nothing.
@@ -45,8 +45,8 @@ class BoundedCache:
 
         Args:
             key: what the value is of.
-            version: another one than that of the value kept takes its place.
-            make: called where the value is not there.
+            version: if it differs from the version of the stored value, the value is made again.
+            make: makes the value if it is not stored.
         """
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
@@ -115,7 +115,7 @@ class _Entry:
 
 
 def digest(values: Tensor) -> str:
-    """Tells the content, shape and dtype of a tensor from any other's."""
+    """A hash of the content, shape and dtype of a tensor."""
     plain = values.detach().cpu().contiguous()
     content = plain.flatten().view(torch.uint8).numpy()
     pieces = [content[start : start + PIECE] for start in range(0, len(content), PIECE)]

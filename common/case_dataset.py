@@ -11,9 +11,9 @@ from monai.data import Dataset
 
 
 class CaseDataset(Dataset):
-    """A ``Dataset`` of images alone, whose meta carries the prompts: these could not be collated.
+    """A ``Dataset`` that returns only the image, with its prompts in the meta, because prompts cannot be collated.
 
-    It raises a transform's own error, not the wrapper that names the transform only.
+    If a transform fails, its own error is raised, not MONAI's wrapper, which only names the transform.
     """
 
     def _transform(self, index: int) -> dict[str, Any]:

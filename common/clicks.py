@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Where a person would click: in the middle of an object, then in the middle of what is still wrong.
+"""Simulated clicks: in the middle of an object, then in the middle of the remaining error.
 
 Two forms: the deepest point, which is deterministic and serves evaluation, and random points, with which networks
 are trained (FastSAM3D, section 2.3: the first clicks from the distance transform of the larger error, then anywhere

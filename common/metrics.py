@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""How good a mask is: MONAI's overlap and surface metrics, with an answer for every case."""
+"""How good a mask is: MONAI's overlap and surface metrics, defined for empty masks too."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def mask_scores(
 
 
 def false_positive(prediction: Tensor | np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
-    """How much was predicted of what is not there: ``predicted_voxels``, and ``predicted_size`` in mm2 or mm3."""
+    """How much was predicted for a label that is absent: ``predicted_voxels``, and ``predicted_size`` in mm2 or mm3."""
     voxels = int(torch.as_tensor(prediction).count_nonzero())
     return {"predicted_voxels": voxels, "predicted_size": voxels * math.prod(float(s) for s in spacing)}
 
@@ -86,7 +86,7 @@ def _masks(prediction: Tensor | np.ndarray, truth: Tensor | np.ndarray, spacing:
 
 
 def _box(mask: Tensor) -> tuple[slice, ...]:
-    """The true voxels and one more on each side where the image has it: all that scores depend on."""
+    """The box of the true voxels, one voxel larger on each side: scores depend on nothing outside it."""
     box = []
     for axis, size in enumerate(mask.shape):
         used = mask.movedim(axis, 0).flatten(1).any(dim=1).nonzero().flatten()

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A picture of what was found in 2D images: labels in colour over the image, outlined, with a legend."""
+"""A picture of 2D results: coloured, outlined labels over the image, with a legend."""
 
 from __future__ import annotations
 

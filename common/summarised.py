@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The summary of a result, where clients look for it."""
+"""The summary of a result, put where clients read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 
 
 class Summarised(MapTransform):
-    """Turns the summary that the inferer left in ``pred.meta`` into ``data["result"]``, which clients receive."""
+    """Moves the summary from ``pred.meta`` to ``data["result"]``, which servers send to their clients."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -25,7 +25,7 @@ class FeatureCache:
     """Features of images in a folder, one safetensors file an image, fp16.
 
     The key is content: the teacher's weights and its layers, and the image as the teacher sees it, after all
-    preprocessing, crops and flips. Nothing else than what the teacher would have said can be found under it, and a
+    preprocessing, crops and flips. So a wrong feature cannot be returned, and a
     folder may serve several trainings, or one that was stopped. A file whose content is not what was written is
     computed anew.
 

@@ -103,7 +103,7 @@ class LayerwiseLoss(nn.Module):
 
 
 def on_grid(features: Tensor, grid: Sequence[int]) -> Tensor:
-    """(B, d, h, w, C) on another grid: cells averaged where it is coarser, else interpolated; itself where it fits."""
+    """(B, d, h, w, C) on another grid: averaged if it is coarser, interpolated if finer, unchanged if it fits."""
     if tuple(features.shape[1:-1]) == tuple(grid):
         return features
     x = features.movedim(-1, 1)

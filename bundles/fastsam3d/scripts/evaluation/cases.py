@@ -40,8 +40,8 @@ def list_absent(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 class FinishedCases:
     """The results of an evaluation that is not finished, so that one that was killed goes on where it was.
 
-    Results are known by all that they depend on: other settings, weights, files or classes do not meet them. They lie
-    in a folder of their own, which all processes of one evaluation share and which goes when the report is written.
+    A result is stored under a hash of all that it depends on: settings, weights, files and class. The results lie in
+    a folder of their own, which all processes of one evaluation share and which goes when the report is written.
 
     Args:
         output_dir: of the evaluation; made where it does not exist.

@@ -157,7 +157,8 @@ class ClickThrough:
 def best_and_worst(rows: Sequence[dict[str, Any]], metric: str, count: int) -> list[dict[str, Any]]:
     """The ``count`` rows of the highest and those of the lowest ``metric``, the earlier one first where they are equal.
 
-    What is among them in the end was among them when it came: no other picture has to be drawn.
+    A row that is among the extremes at the end was already among them when it was added, so that only the pictures of
+    such rows have to be drawn.
     """
     best = sorted(rows, key=lambda row: -row[metric])[:count]
     return [*best, *sorted(rows, key=lambda row: row[metric])[:count]]

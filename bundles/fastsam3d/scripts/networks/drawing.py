@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Points and boxes drawn into a mask prompt: what they say, said where it holds."""
+"""Points and boxes drawn into a mask prompt, so that each is seen at its own place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DRAWN_LOGIT = LARGEST_LOGIT
 
 
 def draw_points(masks: Tensor, points: Tensor, labels: Tensor, image_size: Sequence[int]) -> Tensor:
-    """The mask logits with a block of 3 x 3 x 3 cells of a sure value at each point, a later one above an earlier one.
+    """Set the 3 x 3 x 3 cells around each point to a sure value; later points overwrite earlier ones.
 
     Args:
         masks: (N, 1, D, H, W) logits; they are not changed.

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What an image encoder hands to the decoder."""
+"""What the image encoder gives to the mask decoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Embedding(NamedTuple):
         image_size: voxels of the image along its three axes.
         skips: finer feature maps (B, c, k d, k h, k w), coarse to fine; empty where the encoder has none. From
             ``FastSAM3D.encode`` on, what the decoder makes of them.
-        code: (1, C, d, h, w) positional code of the cells; made where it is wanted if it is None.
+        code: (1, C, d, h, w) positional code of the cells; computed when needed if it is None.
         detail: (B, 1 + c, 4d, 4h, 4w) the image and the encoder's finest feature map, for the refiner.
     """
 

@@ -52,7 +52,7 @@ class FastSAM3D(nn.Module):
         self.zeros_for_no_mask = zeros_for_no_mask
 
     def encode(self, image: Tensor) -> Embedding:
-        """(B, 1, D, H, W) normalised intensities -> what :meth:`decode` needs of it, for any number of prompts."""
+        """(B, 1, D, H, W) normalised intensities -> the embedding, which serves any number of :meth:`decode` calls."""
         out = self.image_encoder(image.to(self.mask_decoder.iou_token.weight.dtype))
         features, skips = (out.features, out.skips) if isinstance(out, Embedding) else (out, ())
         code = self.prompt_encoder.pe_layer.grid(features.shape[2:]).to(features.dtype)
@@ -78,8 +78,8 @@ class FastSAM3D(nn.Module):
             boxes: (N, 2, 3) low and high corner, voxel indices.
             masks: (N, 1, 4d, 4h, 4w) logits of the last masks.
             multimask: return the decoder's alternatives instead of its single mask.
-            rounds: how often the decoder is asked, each time but the first with its own answer as the last mask: what
-                a click says spreads a little further over a large object each time.
+            rounds: how often the decoder is asked. From the second time on it sees its own last answer, so that a
+                click spreads further over a large object.
 
         Returns:
             logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M).

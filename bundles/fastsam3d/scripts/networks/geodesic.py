@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""How far a click is from every cell where the image's edges count as distance."""
+"""Geodesic distance: how far every cell is from a click, where crossing an edge of the image costs extra."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _sweep_rows(distance: Tensor, costs: Sequence[Tensor], rounds: int) -> Tenso
 
 
 def _sweep(rows: Sequence[Tensor], costs: Sequence[Tensor]) -> None:
-    """Forth and back over rows, each of which may be reached from the one before at a cost."""
+    """Sweep forwards and backwards over rows; stepping from one row to the next has a cost."""
     way = torch.empty_like(rows[0])
     for before, here, cost in zip(rows[:-1], rows[1:], costs[1:], strict=True):
         torch.minimum(here, torch.add(before, cost, out=way), out=here)
@@ -78,9 +78,9 @@ def _sweep(rows: Sequence[Tensor], costs: Sequence[Tensor]) -> None:
 
 
 def running_minimum(x: Tensor, axis: int, backward: bool = False) -> Tensor:
-    """The minimum of all values up to each one along an axis, or from each one on: cummin without the places.
+    """The running minimum along an axis, forwards or backwards: torch.cummin without the indices.
 
-    In log2(n) steps over whole tensors, which a CPU does several times as fast as cummin, and which ONNX has.
+    It takes log2(n) steps over whole tensors. On a CPU that is several times as fast as cummin, and ONNX can export it.
     """
     size, step = x.shape[axis], 1
     while step < size:

@@ -87,7 +87,7 @@ def relative_table(positions: Tensor, size: int) -> Tensor:
 
 
 def resize_last(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The last two axes of ``x`` resized linearly; ``x`` itself where they fit."""
+    """Resize the last two axes of ``x`` linearly; ``x`` is returned unchanged if they already fit."""
     if tuple(x.shape[-2:]) == size:
         return x
     resized = F.interpolate(x.reshape(1, -1, *x.shape[-2:]), size=size, mode="bilinear")

@@ -42,7 +42,7 @@ class MLP(nn.Module):
 
 
 def resize_grid(table: Tensor, grid: Sequence[int]) -> Tensor:
-    """A positional embedding (1, d, h, w, C) for another grid, by trilinear interpolation; itself where it fits."""
+    """A positional embedding (1, d, h, w, C) for another grid, trilinearly interpolated; unchanged if it fits."""
     if tuple(table.shape[1:4]) == tuple(grid):
         return table
     resized = F.interpolate(table.movedim(-1, 1), size=tuple(grid), mode="trilinear", align_corners=False)

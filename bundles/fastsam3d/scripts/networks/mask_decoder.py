@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
 
 class TwoWayBlock(nn.Module):
-    """Tokens attend to themselves, then to the image; an MLP; the image attends to the tokens."""
+    """Tokens attend to each other, then to the image; then an MLP; then the image attends to the tokens."""
 
     def __init__(self, width: int, heads: int, mlp_dim: int, attention: type[Attention], first: bool) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """``depth`` two-way blocks and a last look of the tokens at the image."""
+    """``depth`` two-way blocks, then the tokens attend to the image once more."""
 
     def __init__(self, width: int, depth: int, heads: int, mlp_dim: int, attention: type[Attention]) -> None:
         super().__init__()

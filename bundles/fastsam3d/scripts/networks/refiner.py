@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A small U-Net after the mask decoder, that carries what the prompts say along the edges of the image."""
+"""A small U-Net after the mask decoder, which spreads the prompts over the object up to the edges of the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FINEST = 32
 
 
 class Context(nn.Module):
-    """Few mixtures of the embedding's channels, on the grid of the logits: what is where, for all clicks."""
+    """A few linear mixtures of the embedding's channels, on the grid of the logits; the same for all clicks."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Refiner(nn.Module):
     In SAM's decoder a cell learns of the prompts through a few tokens alone and never of its neighbours; in the short
     training that made the default weights, it alone did not learn to spread a click over an organ.
 
-    It also sees how far each cell is from the clicks over the image's edges, which a convolution could not find out.
+    It also sees the geodesic distance of each cell from the clicks, which convolutions cannot compute.
 
     Args:
         detail_channels: of the encoder's finest feature map, on the grid of the logits.
@@ -72,7 +72,7 @@ class Refiner(nn.Module):
         )
 
     def see(self, image: Tensor, finest: Tensor, features: Tensor) -> Tensor:
-        """What of the image every click needs, on the grid of the logits.
+        """The maps of the image that every click needs, on the grid of the logits.
 
         Args:
             image: (B, 1, ...) the cube.
@@ -85,7 +85,7 @@ class Refiner(nn.Module):
         return torch.cat([x.to(finest.dtype) for x in seen_maps(image, finest, features, self.context)], dim=1)
 
     def near(self, seeds: Tensor, detail: Tensor) -> Tensor:
-        """What the clicks alone decide, and no last mask: computed once for all rounds of a click.
+        """The maps that depend on the clicks and not on the last mask: computed once for all rounds of a click.
 
         Args:
             seeds: (N, 1, D, H, W) points and boxes drawn alone: positive and negative where they are sure.
