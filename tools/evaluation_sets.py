@@ -25,8 +25,8 @@ import numpy as np
 
 from common.data_list import read_data_list
 from common.files import whole_files
+from tools.labelled_volumes import Volume, read_volume
 from tools.prepare_data.run import prepare
-from tools.research.training_cubes import Volume, read_volume
 
 # Prepared by tools.prepare_data: its name of the set, and the folder in the data that holds it.
 PREPARED = {

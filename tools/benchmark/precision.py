@@ -18,14 +18,14 @@ from tqdm import tqdm
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.inference.fast_path import prepare_for_inference
 from common.clicks import deepest_point, error_click
-from common.geometry import cube_around, resample
-from common.intensity import normalise
+from common.geometry import Grid, cube_around, resample
+from common.intensity import intensity_bounds, normalise
 from common.precision import computes_bfloat16
 from common.weights import load_weights
 from tools.benchmark.timing import Contestant
 from tools.bundle_network import BUNDLE, build_network
 from tools.evaluation_sets import never_trained_on
-from tools.research.training_cubes import Volume, made_up_volume, real_volumes
+from tools.labelled_volumes import Volume, real_volumes
 
 AGAINST = "float32"
 DATA = BUNDLE.parents[2] / "shared" / "data"
@@ -117,7 +117,21 @@ def _volumes(quick: bool) -> list[Volume]:
     if DATA.is_dir() and not quick:
         return [*real_volumes(DATA), *real_volumes(DATA, validation=True), *never_trained_on(DATA)]
     rng = np.random.default_rng(0)
-    return [made_up_volume(rng, 48 if quick else 128) for _ in range(1 if quick else MADE_UP)]
+    return [_made_up(rng, 48 if quick else 128) for _ in range(1 if quick else MADE_UP)]
+
+
+def _made_up(rng: np.random.Generator, size: int) -> Volume:
+    """Three ellipsoids in noise, at 1 mm."""
+    image, labels = rng.normal(0, 20, (size,) * 3), np.zeros((size,) * 3, np.uint8)
+    for label in (1, 2, 3):
+        center, radii = rng.uniform(0.25, 0.75, 3) * size, rng.uniform(0.1, 0.25, 3) * size
+        inside = (((np.indices(image.shape).T - center) / radii) ** 2).sum(-1).T < 1
+        labels[inside] = label
+        image[inside] += rng.uniform(50, 150)
+    voxels = torch.from_numpy(image)[None].float()
+    grid = Grid(np.eye(4), image.shape)
+    targets = tuple((int(k),) for k in np.unique(labels) if k)
+    return Volume(voxels, torch.from_numpy(labels)[None], grid, intensity_bounds(voxels), targets, "made up")
 
 
 def _case(network: nn.Module, volume: Volume, mask: Tensor, name: str, size: int, device: torch.device) -> Case:

@@ -1,38 +1,23 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The made-up and real volumes that train the shipped weights, and the cubes that are cut out of them.
-
-Only sets whose licence lets a shipped weight be trained on them are named here, and what is kept for validation is
-never drawn from: the patient STS_006, the last 20 hippocampi by name, the MR slab of totalseg_example, the breast MR.
-"""
+"""The made-up and real volumes that train the shipped weights, and the cubes that are cut out of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from monai.transforms import LoadImage
 
 from bundles.fastsam3d.scripts.inference.cubes import first_spacing
 from bundles.fastsam3d.scripts.training.cubes import Cube, Volume, random_cube
 from common.geometry import Grid
 from common.intensity import intensity_bounds
-from tools.prepare_data.case import Choices
-from tools.prepare_data.sets.samples_3d import DATA_SETS
+from tools.labelled_volumes import real_volumes
 from tools.research.synthetic_volumes import paint, synthetic_volume
 
-# The sets by their folder: name in tools.prepare_data, which knows what is kept for validation.
-SETS = {
-    "totalseg_example": "totalseg_example",
-    "sts_sarcoma": "sts_sarcoma",
-    "msd_hippocampus": "hippocampus",
-    "sct_spinalcord": "sct_spinalcord",
-    "pyradiomics": "pyradiomics",
-}
-TOTALSEG = {"example_ct": "totalseg_ct", "example_ct_sm": "totalseg_slab", "example_mr_sm": "totalseg_mr"}
 # How often a real volume of each set is drawn, relative to the others.
 SHARES = {
     "totalseg_ct": 5,
@@ -50,46 +35,6 @@ SMALL, LARGE_SHARE = 64, 0.5
 UPRIGHT = 0.85
 # Made-up volumes have voxels of 1 mm.
 MADE_UP_SPACINGS = (0.55, 1.6)
-
-
-def real_volumes(folder: Path, validation: bool = False) -> list[Volume]:
-    """The volumes of a data folder that may train shipped weights, or those kept for validation.
-
-    Args:
-        folder: holds the sets by name; sets that are missing are left out.
-        validation: give what is kept for validation instead.
-    """
-    return [
-        read_volume(image, label, name, names)
-        for image, label, name, names, kept in _pairs(folder)
-        if kept == validation
-    ]
-
-
-def _pairs(folder: Path) -> Iterator[tuple[Path, Path, str, dict[int, str], bool]]:
-    for set_folder, set_name in SETS.items():
-        if not (folder / set_folder).is_dir():
-            continue
-        found = DATA_SETS[set_name].find(folder / set_folder, Choices())
-        for case in found.cases:
-            name = TOTALSEG.get(case.name, f"{set_folder}/{case.name}")
-            names = dict(case.label_names or found.labels)
-            yield case.image, case.label.path, name, names, case.section == "validation"
-
-
-def read_volume(image: Path, label: Path, name: str, names: dict[int, str]) -> Volume:
-    """Read an image and its label map; ``names`` lets labels that share their first word be one object too."""
-    load = LoadImage(image_only=True, ensure_channel_first=True)
-    voxels, labels = load(image), load(label)
-    grid = Grid(np.asarray(voxels.affine, dtype=np.float64), tuple(voxels.shape[1:]))
-    voxels, labels = voxels.as_tensor().float(), labels.as_tensor().round().to(torch.uint8)
-    present = [int(k) for k in labels.unique() if k]
-    groups = {(k,) for k in present}
-    words = {names.get(k, str(k)).split("_")[0] for k in present}
-    groups |= {tuple(k for k in present if names.get(k, str(k)).split("_")[0] == word) for word in words}
-    if len(present) <= 4:
-        groups.add(tuple(present))
-    return Volume(voxels, labels, grid, intensity_bounds(voxels), tuple(sorted(groups)), name)
 
 
 def made_up_volume(rng: np.random.Generator, size: int) -> Volume:
@@ -130,7 +75,7 @@ class TrainingCubes(torch.utils.data.Dataset):
         real: float = REAL_SHARE,
         shares: Mapping[str, float] = SHARES,
     ) -> None:
-        self.volumes = real_volumes(folder) if folder else []
+        self.volumes = list(real_volumes(folder)) if folder else []
         self.seed = seed
         self.objects = objects
         self.real = real

@@ -1,0 +1,91 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The open labelled volumes that a shipped weight may be trained on, and which of them are kept for validation.
+
+Only sets whose licence lets a shipped weight be trained on them are named here. What is kept for validation is said by
+the sets of ``tools.prepare_data``: the patient STS_006, the last 20 hippocampi by name, the MR slab of
+totalseg_example, the breast MR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from monai.transforms import LoadImage
+
+from bundles.fastsam3d.scripts.training.cubes import Volume
+from common.geometry import Grid
+from common.intensity import intensity_bounds
+from tools.prepare_data.case import Choices
+from tools.prepare_data.sets.samples_3d import DATA_SETS
+
+# The sets by their folder: name in tools.prepare_data, which knows what is kept for validation.
+SETS = {
+    "totalseg_example": "totalseg_example",
+    "sts_sarcoma": "sts_sarcoma",
+    "msd_hippocampus": "hippocampus",
+    "sct_spinalcord": "sct_spinalcord",
+    "pyradiomics": "pyradiomics",
+}
+TOTALSEG = {"example_ct": "totalseg_ct", "example_ct_sm": "totalseg_slab", "example_mr_sm": "totalseg_mr"}
+
+
+class Pair(NamedTuple):
+    """Files of a labelled volume.
+
+    Attributes:
+        image, label: the files.
+        name: SET/CASE; three volumes of totalseg_example are sets of their own.
+        names: of the label map's values.
+        validation: whether it is kept for validation.
+    """
+
+    image: Path
+    label: Path
+    name: str
+    names: dict[int, str]
+    validation: bool
+
+
+def labelled_pairs(folder: Path) -> Iterator[Pair]:
+    """The pairs of a data folder that holds the sets by name; sets that are missing are left out."""
+    for set_folder, set_name in SETS.items():
+        if not (folder / set_folder).is_dir():
+            continue
+        found = DATA_SETS[set_name].find(folder / set_folder, Choices())
+        for case in found.cases:
+            name = TOTALSEG.get(case.name, f"{set_folder}/{case.name}")
+            names = dict(case.label_names or found.labels)
+            yield Pair(case.image, case.label.path, name, names, case.section == "validation")
+
+
+def real_volumes(folder: Path, validation: bool = False) -> Iterator[Volume]:
+    """Those that may train a shipped weight, or those kept for validation, in memory one after the other."""
+    for pair in labelled_pairs(folder):
+        if pair.validation == validation:
+            yield read_volume(pair.image, pair.label, pair.name, pair.names)
+
+
+def read_volume(image: Path, label: Path, name: str, names: dict[int, str]) -> Volume:
+    """Read an image and its label map; ``names`` lets labels that share their first word be one object too."""
+    load = LoadImage(image_only=True, ensure_channel_first=True)
+    voxels, labels = load(image), load(label)
+    grid = Grid(np.asarray(voxels.affine, dtype=np.float64), tuple(voxels.shape[1:]))
+    voxels, labels = voxels.as_tensor().float(), labels.as_tensor().round().to(torch.uint8)
+    present = [int(k) for k in labels.unique() if k]
+    return Volume(voxels, labels, grid, intensity_bounds(voxels), joined_targets(present, names), name)
+
+
+def joined_targets(present: list[int], names: dict[int, str]) -> tuple[tuple[int, ...], ...]:
+    """Each label, labels whose names share their first word together, and all of them where they are at most four."""
+    groups = {(k,) for k in present}
+    words = {names.get(k, str(k)).split("_")[0] for k in present}
+    groups |= {tuple(k for k in present if names.get(k, str(k)).split("_")[0] == word) for word in words}
+    if len(present) <= 4:
+        groups.add(tuple(present))
+    return tuple(sorted(groups))
