@@ -8,12 +8,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 from volumes import CENTRE, Phantom, dice, grid_around, rotation, write_nifti
 
 from common.geometry import Grid
 from common.prompts import ObjectPrompt
-from common.request import put_request
 from tools import evaluation_sets
 from tools.benchmark import classical
 from tools.benchmark.__main__ import main
@@ -34,12 +32,11 @@ def segment(method, grid, clicks, **options):
     """(X, Y, Z) mask after clicks in mm, by ``ClassicalInferer``."""
     rng = np.random.default_rng(0)
     image = PAIR.image(grid) + rng.normal(0, 8, grid.shape).astype(np.float32)
-    inputs = MetaTensor(torch.from_numpy(image)[None, None], affine=torch.as_tensor(grid.affine))
     points = tuple(tuple(float(x) for x in grid.to_voxels(np.array(place))) for place, _ in clicks)
-    put_request(inputs, [ObjectPrompt("object", points, tuple(label for _, label in clicks))])
-    result = ClassicalInferer(method, **options)(inputs)
-    assert result.shape == inputs.shape and result.dtype == torch.uint8
-    return result[0, 0].numpy()
+    prompt = ObjectPrompt("object", points, tuple(label for _, label in clicks))
+    labels = ClassicalInferer(method, **options).segment(torch.from_numpy(image), grid.affine, [prompt]).labels
+    assert labels.shape == image.shape and labels.dtype == torch.uint8
+    return labels.numpy()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.inferers import Inferer
 from skimage.segmentation import random_walker
 from torch import Tensor
 
-from bundles.fastsam3d.scripts.inference.request import unpack
 from bundles.fastsam3d.scripts.networks.geodesic import geodesic_distance
 from common.geometry import Grid, resample
 from common.intensity import intensity_bounds, normalise
+from common.prompts import ObjectPrompt
 
 FOREGROUND, BACKGROUND = 1, 2
 # What holds the random walker back at edges. This, the sizes of seeds and the choice of borders did best for each
@@ -32,8 +30,14 @@ FOREGROUND, BACKGROUND = 1, 2
 BETA = 20_000.0
 
 
-class ClassicalInferer(Inferer):
-    """Takes the place of ``ClickInferer``: from a volume that carries the clicks of one object to its mask.
+class Found(NamedTuple):
+    """``labels`` (X, Y, Z) uint8, 1 in the object."""
+
+    labels: Tensor
+
+
+class ClassicalInferer:
+    """Takes the place of ``ClickInferer`` in an evaluation, which calls ``segment``.
 
     It looks at a box around the first click, along the volume's own axes, coarsened until it has few enough voxels;
     the answer is interpolated back onto the volume's grid.
@@ -49,27 +53,26 @@ class ClassicalInferer(Inferer):
     """
 
     def __init__(self, method: str, side: float = 192.0, voxels: int = 100_000) -> None:
-        super().__init__()
         if method not in METHODS:
             raise ValueError(f"method {method!r}: expected one of {', '.join(METHODS)}")
         self.method = METHODS[method]
         self.side = side
         self.voxels = voxels
 
-    def __call__(self, inputs: MetaTensor, network: Any = None, *args: Any, **kwargs: Any) -> MetaTensor:
-        """(1, 1, X, Y, Z) with a request for one object in its meta -> (1, 1, X, Y, Z) uint8; no network is asked."""
-        scene = unpack(inputs)
-        clicks = scene.grid.to_mm(np.array(scene.prompts[0].points))
-        box = box_around(scene.grid, clicks[0], self.side, self.voxels)
-        image, inside = resample(scene.image.float(), scene.grid, box)
-        image = normalise(image, inside, intensity_bounds(scene.image))
-        seeds = place_seeds(box, clicks, scene.prompts[0].labels, self.method.seed_mm)
-        if FOREGROUND in seeds:
-            score, shown = resample(self.method.grow(image[0], seeds, box)[None], box, scene.grid, average=False)
-            mask = (score[0] > 0) & shown
-        else:
-            mask = torch.zeros(scene.grid.shape, dtype=torch.bool)
-        return MetaTensor(mask[None, None].to(torch.uint8), meta=dict(inputs.meta))
+    def segment(
+        self, volume: Tensor, affine: np.ndarray, prompts: Sequence[ObjectPrompt], *args: Any, **kwargs: Any
+    ) -> Found:
+        """(X, Y, Z) intensities and the clicks of one object -> its mask; no network is asked."""
+        (prompt,), whole, grid = prompts, volume[None].float(), Grid(affine, tuple(volume.shape))
+        clicks = grid.to_mm(np.array(prompt.points))
+        box = box_around(grid, clicks[0], self.side, self.voxels)
+        image, inside = resample(whole, grid, box)
+        image = normalise(image, inside, intensity_bounds(whole))
+        seeds = place_seeds(box, clicks, prompt.labels, self.method.seed_mm)
+        if FOREGROUND not in seeds:
+            return Found(torch.zeros(grid.shape, dtype=torch.uint8))
+        score, shown = resample(self.method.grow(image[0], seeds, box)[None], box, grid, average=False)
+        return Found(((score[0] > 0) & shown).to(torch.uint8))
 
 
 def box_around(grid: Grid, center_mm: np.ndarray, side: float, voxels: int) -> Grid:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,14 +12,13 @@ from torch.nn import functional as F
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, prepare_for_inference
 from bundles.fastsam3d.scripts.inference.label_map import label_map
-from bundles.fastsam3d.scripts.inference.targets import Target, View
+from bundles.fastsam3d.scripts.inference.search import Look, Stage, View
 from bundles.fastsam3d.scripts.networks.embedding import Embedding
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.published import SwappedFourierCode
 from common.geometry import cube_around
-from common.prompts import ObjectPrompt
 from tools.benchmark import published_forms
 from tools.benchmark.timing import Contestant
 
@@ -154,9 +152,9 @@ class Table:
     def label_map(self, masks: list[Tensor]) -> Tensor:
         """Logits (1, 4d, 4h, 4w) of N objects on the cube's voxels."""
         inside = torch.ones(self.low.shape, dtype=torch.bool, device=self.features.device)
-        views = [View(self.cube, self.low, logits, inside, 0.0) for logits in masks]
-        targets = [Target(ObjectPrompt("object"), np.zeros(3), 1.5, [view]) for view in views]
-        return label_map(targets, self.cube, self.features.device)
+        look = Look(Stage.CLICKS, self.cube, 1, 1, "")
+        views = [[View(look, self.low, logits, inside, 0.0)] for logits in masks]
+        return label_map(views, self.cube, self.features.device)
 
     def decode(
         self, network: FastSAM3D, points: Tensor, labels: Tensor, last: Tensor | None = None

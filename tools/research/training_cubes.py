@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bundles.fastsam3d.scripts.inference.cubes import first_spacing
+from bundles.fastsam3d.scripts.inference.zoom import first_spacing
 from bundles.fastsam3d.scripts.training.cubes import Cube, Volume, random_cube
 from common.geometry import Grid
 from common.intensity import intensity_bounds

@@ -98,7 +98,7 @@ def new_server(fastsam3d_path, tmp_path):
                     data = transform(data)
             return data
 
-        serve.volumes, serve.embeddings = before[0].cache, inferer.cache
+        serve.volumes, serve.embeddings = before[0].cache, inferer.segmenter.cache
         return serve
 
     return start

@@ -21,7 +21,6 @@ from ..common.intensity import intensity_bounds
 from ..common.metrics import mask_scores
 from ..common.preview import save_preview
 from ..common.prompts import ObjectPrompt
-from ..common.request import put_request
 from .cases import FinishedCases
 
 METRICS = ("dice", "nsd", "hd95")
@@ -127,15 +126,16 @@ class ClickThrough:
     def _score(
         self, engine: Engine, image: MetaTensor, truth: np.ndarray, name: str
     ) -> tuple[dict[str, Any], np.ndarray]:
-        spacing = Grid(np.asarray(image.affine, dtype=np.float64), truth.shape).spacing
-        inputs = image.to(engine.state.device)[None]
+        affine = np.asarray(image.affine, dtype=np.float64)
+        spacing, content = Grid(affine, truth.shape).spacing, image.meta.get("content")
+        volume = image.as_tensor()[0].to(engine.state.device)
         clicks, seconds, scores = [], [], {}
 
         def segment(given: list[Click]) -> np.ndarray:
             points = tuple(tuple(float(x) for x in c.voxel) for c in given)
             prompt = ObjectPrompt(name, points, tuple(c.label for c in given))
-            put_request(inputs, [prompt])
-            return (engine.inferer(inputs, engine.network)[0, 0] > 0).cpu().numpy()
+            found = engine.inferer.segment(volume, affine, [prompt], engine.network, content=content)
+            return (found.labels > 0).cpu().numpy()
 
         mask = np.zeros_like(truth)
         steps = click_through(truth, segment, self.clicks[-1], spacing)

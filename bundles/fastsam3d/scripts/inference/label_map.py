@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,26 +15,30 @@ from torch import Tensor
 
 from ..common.geometry import CORNERS, Grid, overlap, resample
 from ..networks.drawing import LARGEST_LOGIT
-from .targets import Target, View
+from .search import View
 
 
-def label_map(targets: list[Target], image: Grid, device: torch.device) -> Tensor:
-    """(X, Y, Z) uint8, or uint16 for more than 255 objects: 0, and 1, 2, ... in the order of the targets.
+def label_map(objects: Sequence[Sequence[View]], image: Grid, device: torch.device) -> Tensor:
+    """(X, Y, Z) uint8, or uint16 for more than 255 objects: 0, and 1, 2, ... in the order of the objects.
 
     Where objects overlap the one with the larger logit wins.
+
+    Args:
+        objects: the views that make up each object's mask, the finest first and the coarsest last.
+        image: the grid of the map.
+        device: where the logits lie.
     """
-    dtype = torch.uint8 if len(targets) < 256 else torch.int32
+    dtype = torch.uint8 if len(objects) < 256 else torch.int32
     # The first axis innermost, as image files have it: whoever writes the map need not turn all of it around.
     image = image.reversed()
     labels = _zeros(image.shape, dtype, device)
     # A single object competes with nobody: no second volume is needed to tell who won.
-    best = _zeros(image.shape, torch.float32, device) if len(targets) > 1 else None
-    for value, target in enumerate(targets, start=1):
-        views = [v for v in target.views if v.bounds]
-        if not views:
+    best = _zeros(image.shape, torch.float32, device) if len(objects) > 1 else None
+    for value, views in enumerate(objects, start=1):
+        if not any(v.bounds for v in views):
             continue
         box, region = _region(views, image)
-        logits = _merge(target.views, region, device)
+        logits = _merge(views, region, device)
         won = logits > (0 if best is None else best[box])
         if value == 1:
             labels[box] = won
@@ -57,19 +62,24 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     return torch.frombuffer(memory, dtype=dtype).view(shape)
 
 
-def count_voxels(labels: Tensor, targets: list[Target], image: Grid) -> list[int]:
-    """How many voxels of a label map (X, Y, Z) each label has, 0 included; looked for only where a target can be."""
-    views = [v for t in targets for v in t.views if v.bounds]
+def object_logits(views: Sequence[View], image: Grid, device: torch.device) -> Tensor:
+    """(X, Y, Z) float32: the logits of one object on the whole of ``image``, very low where it was not looked for."""
+    return _merge(views, image, device)
+
+
+def count_voxels(labels: Tensor, objects: Sequence[Sequence[View]], image: Grid) -> list[int]:
+    """How many voxels of a label map (X, Y, Z) each label has, 0 included; looked for only where an object can be."""
+    views = [v for views in objects for v in views if v.bounds]
     # In the order in which they lie in memory, see ``label_map``.
     box = _region(views, image.reversed())[0] if views else (slice(0),) * 3
     found = labels.permute(2, 1, 0)[box].flatten().int()
-    voxels = torch.bincount(found, minlength=len(targets) + 1).tolist()
+    voxels = torch.bincount(found, minlength=len(objects) + 1).tolist()
     return [labels.numel() - sum(voxels[1:]), *voxels[1:]]
 
 
-def _region(views: list[View], image: Grid) -> tuple[tuple[slice, ...], Grid]:
+def _region(views: Sequence[View], image: Grid) -> tuple[tuple[slice, ...], Grid]:
     """The box of image voxels outside of which no view is positive."""
-    bounds = [overlap(image, _positive_part(v)) for v in views]
+    bounds = [overlap(image, _positive_part(v)) for v in views if v.bounds]
     start, stop = np.min([b[0] for b in bounds], axis=0), np.max([b[1] for b in bounds], axis=0)
     return tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)), image.crop(start, stop)
 
@@ -80,7 +90,7 @@ def _positive_part(view: View) -> Grid:
     return view.grid.crop([n - 1 for n in start], [n + 1 for n in stop])
 
 
-def _merge(views: list[View], region: Grid, device: torch.device) -> Tensor:
+def _merge(views: Sequence[View], region: Grid, device: torch.device) -> Tensor:
     """(X, Y, Z) logits on ``region``: each view overwrites what coarser ones said of its cube, all but its border.
 
     A click right on the border of a cube counts as outside, and is answered by the coarser one.

@@ -5,41 +5,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..common.geometry import Grid
 from .scene import Scene
-from .targets import Target
+from .search import Look, View, cubes_looked_at, making_up_the_mask
+from .target import Target
+
+IGNORED = "clicks that the network did not follow: {}; the mask was set right around them"
 
 
-def summarise(scene: Scene, targets: list[Target], voxels: list[int]) -> dict[str, Any]:
-    """A dictionary of plain JSON types; ``voxels`` counts those of each label, 0 included."""
+def summarise(
+    scene: Scene, targets: Sequence[Target], seen: Sequence[Sequence[View]], voxels: Sequence[int]
+) -> dict[str, Any]:
+    """A dictionary of plain JSON types.
+
+    Args:
+        scene: the volume.
+        targets: the objects.
+        seen: of each object, in the order in which it was seen.
+        voxels: of each label, 0 included.
+    """
     voxel_ml = abs(float(np.linalg.det(scene.grid.affine[:3, :3]))) / 1000
+    objects = enumerate(zip(targets, seen, strict=True), start=1)
     return {
         "label_names": {str(i): t.prompt.name for i, t in enumerate(targets, start=1)},
-        "objects": [_describe(scene, i, t, voxels[i], voxels[i] * voxel_ml) for i, t in enumerate(targets, start=1)],
+        "objects": [_describe(scene, i, t, s, voxels[i], voxels[i] * voxel_ml) for i, (t, s) in objects],
         "notes": scene.notes,
     }
 
 
-def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: float) -> dict[str, Any]:
-    notes = target.notes + [
+def _describe(
+    scene: Scene, value: int, target: Target, seen: Sequence[View], voxels: int, volume_ml: float
+) -> dict[str, Any]:
+    views, looks = making_up_the_mask(seen), cubes_looked_at(seen)
+    prompt = target.prompt
+    notes = list(target.notes)
+    if ignored := max(v.ignored for v in views):
+        notes.append(IGNORED.format(ignored))
+    notes += [
         f"the click at {list(point)} lies in none of the cubes and had no effect"
-        for point in target.prompt.points
-        if not any(cube.holds(scene.grid.to_mm(np.array(point))) for cube, _ in target.looks)
+        for point in prompt.points
+        if not any(look.cube.holds(scene.grid.to_mm(np.array(point))) for look in looks)
     ]
     if not voxels:
-        found = any(v.bounds for v in target.views)
+        found = any(v.bounds for v in views)
         notes.append("other objects cover all of it" if found else "the network found nothing at these prompts")
-    prompt = target.prompt
     return {
         "name": prompt.name,
         "label": value,
         "voxels": voxels,
         "volume_ml": round(volume_ml, 4),
-        "predicted_iou": round(min(1.0, max(0.0, target.views[0].score)), 4),
+        "predicted_iou": round(min(1.0, max(0.0, views[0].score)), 4),
         "prompts": {
             "points": [list(p) for p in prompt.points],
             "point_labels": list(prompt.labels),
@@ -47,15 +67,16 @@ def _describe(scene: Scene, value: int, target: Target, voxels: int, volume_ml: 
             "scribble": prompt.scribble,
             "previous_mask": prompt.previous_mask,
         },
-        "cubes": [_describe_cube(cube, why) for cube, why in target.looks],
+        "cubes": [_describe_cube(look) for look in looks],
         "notes": notes,
     }
 
 
-def _describe_cube(cube: Grid, why: str) -> dict[str, Any]:
+def _describe_cube(look: Look) -> dict[str, Any]:
+    cube: Grid = look.cube
     return {
         "spacing_mm": round(float(cube.spacing[0]), 4),
         "voxels_a_side": cube.shape[0],
         "center_mm": [round(float(x), 2) for x in cube.center_mm],
-        "why": why,
+        "why": look.why,
     }

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..common.geometry import Grid
 from ..common.intensity import NORMALISATIONS, intensity_bounds
-from ..inference.cubes import first_spacing
+from ..inference.zoom import first_spacing
 from .cubes import Volume, drawn_cube, plain_cube
 
 # Labels are kept as uint8.

@@ -211,7 +211,7 @@ def test_layers_are_known_by_name_where_modules_were_imported_anew(fastsam3d_pat
         del sys.modules[name]
     inferer = parser.get_parsed_content("inferer")
     assert type(network) is not importlib.import_module("scripts.networks.fastsam3d").FastSAM3D
-    fast, _ = inferer.fast_path(network, CPU)
+    fast, _ = inferer.segmenter.fast_path(network, CPU)
     kinds = [type(m).__name__ for m in fast.modules()]
     assert "SplitCells" not in kinds and "FastRefiner" in kinds
     assert kinds.count("TokensToImage") == 3 and kinds.count("ImageToTokens") == 2

@@ -4,19 +4,15 @@
 """A clicked voxel is what the click said, whatever the network answers, in whatever cube it lies."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 from stand_in import ThresholdNetwork
 from volumes import grid_around, rotation
 
-from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt
-from bundles.fastsam3d.scripts.common.request import put_request
 from bundles.fastsam3d.scripts.inference.honoured import SURE, honoured
-from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
+from bundles.fastsam3d.scripts.inference.segment import Segmenter
 
 
 class Stubborn(ThresholdNetwork):
@@ -31,6 +27,11 @@ class Stubborn(ThresholdNetwork):
         logits = torch.full((len(points), 1, *size), self.logit)
         logits[..., size[0] // 2, size[1] // 3, size[2] // 3] = 5
         return logits, torch.full((len(points), 1), 0.5)
+
+
+def segment(grid, voxels, labels, network):
+    asked = {"points": [list(v) for v in voxels], "point_labels": labels}
+    return Segmenter(32, 1.0, amp=False).segment(torch.rand(grid.shape), grid.affine, asked, network)
 
 
 AFFINES = {
@@ -48,13 +49,10 @@ def test_clicks_anywhere_in_the_volume(name, logit):
     # Corners, edges, faces and the middle, too far apart to lie between the same cells.
     voxels = rng.permutation(list(itertools.product((0, 20, 40), (0, 18, 36), (0, 16, 32)))).tolist()
     labels = [1, *rng.integers(0, 2, len(voxels) - 1).tolist()]
-    image = MetaTensor(torch.rand(1, 1, *grid.shape), affine=torch.from_numpy(grid.affine))
-    prompt = ObjectPrompt("object", tuple(tuple(float(i) for i in v) for v in voxels), tuple(labels))
-    put_request(image, [prompt])
-    result = ClickInferer(32, 1.0, amp=False)(image, Stubborn(logit))
-    mask = result[0, 0]
+    found = segment(grid, voxels, labels, Stubborn(logit))
+    mask = found.labels
     assert [int(mask[tuple(v)]) for v in voxels] == labels
-    (told,) = json.loads(result.meta["summary"])["objects"]
+    (told,) = found.summary["objects"]
     assert "did not follow" in told["notes"][0]
     # Nothing but what lies around clicks is changed.
     assert abs(float(mask.float().mean()) - (logit > 0)) < 0.2
@@ -65,10 +63,7 @@ def test_a_click_on_the_very_border_of_the_first_cube():
     grid = grid_around(np.diag([1.0, 1.0, 1.0]), (60, 60, 60))
     for distance in (14, 15, 16, 17):
         voxels, labels = [(30, 30, 30), (30 + distance, 30, 30), (30, 30 - distance, 30)], [1, 0, 0]
-        image = MetaTensor(torch.rand(1, 1, *grid.shape), affine=torch.from_numpy(grid.affine))
-        prompt = ObjectPrompt("object", tuple(tuple(float(i) for i in v) for v in voxels), tuple(labels))
-        put_request(image, [prompt])
-        mask = ClickInferer(32, 1.0, amp=False)(image, Stubborn(5.0))[0, 0]
+        mask = segment(grid, voxels, labels, Stubborn(5.0)).labels
         assert [int(mask[v]) for v in voxels] == labels, distance
 
 

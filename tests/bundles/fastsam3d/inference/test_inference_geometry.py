@@ -4,7 +4,6 @@
 """The same click on the same body gives the same mask, however the volume is stored."""
 
 import itertools
-import json
 from pathlib import Path
 
 import itk
@@ -12,13 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 from stand_in import ThresholdNetwork
 from volumes import CENTRE, Phantom, dice, grid_around, rotation, write_dicom, write_itk, write_nifti
 
-from bundles.fastsam3d.scripts.common.prompts import read_prompts
-from bundles.fastsam3d.scripts.common.request import put_request
-from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
+from bundles.fastsam3d.scripts.inference.segment import Segmenter
 from common.geometry import Grid
 
 WINDOW = [-100.0, 100.0]
@@ -43,13 +39,11 @@ GRIDS = {
 
 
 def segment(network, image: np.ndarray, grid: Grid, prompts: dict, **config) -> tuple[np.ndarray, dict]:
-    """The inferer alone: (X, Y, Z) labels and summary."""
-    inputs = MetaTensor(torch.as_tensor(image.copy())[None, None].float(), affine=torch.as_tensor(grid.affine))
-    put_request(inputs, read_prompts(prompts, grid.shape))
-    inferer = ClickInferer(**{"cube_size": 32, "window": WINDOW, "progress": False, **config})
-    labels = inferer(inputs, network)
-    assert labels.shape == inputs.shape and labels.dtype == torch.uint8
-    return labels[0, 0].numpy(), json.loads(labels.meta["summary"])
+    """The engine alone: (X, Y, Z) labels and summary."""
+    segmenter = Segmenter(**{"cube_size": 32, "window": WINDOW, **config})
+    found = segmenter.segment(image.copy(), grid.affine, prompts, network)
+    assert found.labels.shape == image.shape and found.labels.dtype == torch.uint8
+    return found.labels.numpy(), found.summary
 
 
 def turned(order: tuple[int, ...], flips: tuple[int, ...], values: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:

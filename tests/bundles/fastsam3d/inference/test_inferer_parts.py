@@ -14,15 +14,16 @@ from stand_in import ThresholdNetwork
 from volumes import Phantom, dice, grid_around, rotation
 
 from bundles.fastsam3d.scripts.common.geometry import Grid, cube_around
-from bundles.fastsam3d.scripts.common.prompts import ObjectPrompt, read_prompts
+from bundles.fastsam3d.scripts.common.prompts import read_prompts
 from bundles.fastsam3d.scripts.common.request import put_request
-from bundles.fastsam3d.scripts.inference import cubes
+from bundles.fastsam3d.scripts.inference import zoom
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.inferer import IGNORED, ClickInferer
+from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
 from bundles.fastsam3d.scripts.inference.items import case_name, list_items
 from bundles.fastsam3d.scripts.inference.label_map import count_voxels, label_map
 from bundles.fastsam3d.scripts.inference.scribbles import POINTS_PER_STROKE, scribble_points
-from bundles.fastsam3d.scripts.inference.targets import Target, View
+from bundles.fastsam3d.scripts.inference.search import Look, Stage, View
+from bundles.fastsam3d.scripts.inference.summary import IGNORED
 from common.devices import checked_device
 from common.weights import load_weights
 
@@ -34,19 +35,19 @@ PAIR = Phantom(((4, -30, 45), (6, 7, 6)), ((20, -30, 45), (6, 7, 6)), ramp=4)
 
 
 def test_steps_are_powers_of_the_root_of_two():
-    assert cubes.step_up(1.5, 1.5) == 1.5
-    assert cubes.step_up(1.51, 1.5) == pytest.approx(1.5 * math.sqrt(2))
-    assert cubes.step_up(3.0, 1.5) == pytest.approx(3.0)
-    assert cubes.step_up(0.6, 1.5) == pytest.approx(0.75)
+    assert zoom.step_up(1.5, 1.5) == 1.5
+    assert zoom.step_up(1.51, 1.5) == pytest.approx(1.5 * math.sqrt(2))
+    assert zoom.step_up(3.0, 1.5) == pytest.approx(3.0)
+    assert zoom.step_up(0.6, 1.5) == pytest.approx(0.75)
     for wanted in (0.01, 0.3, 2, 77):
-        assert wanted * (1 - 1e-5) <= cubes.step_up(wanted, 1.5) < wanted * math.sqrt(2) * (1 + 1e-5)
+        assert wanted * (1 - 1e-5) <= zoom.step_up(wanted, 1.5) < wanted * math.sqrt(2) * (1 + 1e-5)
 
 
 def test_finest_spacing_follows_the_image_but_not_above_the_default():
-    assert cubes.finest_spacing(grid_around(np.diag([7.0, 7.0, 7.0]), (9, 9, 9)), 1.5) == 1.5
+    assert zoom.finest_spacing(grid_around(np.diag([7.0, 7.0, 7.0]), (9, 9, 9)), 1.5) == 1.5
     # Four voxels of the cube to one of the image's, along its finest axis.
-    assert cubes.finest_spacing(grid_around(np.diag([3.0, 3.0, 3.0]), (9, 9, 9)), 1.5) == pytest.approx(0.75)
-    assert 0.075 <= cubes.finest_spacing(grid_around(np.diag([0.3, 0.3, 5]), (9, 9, 9)), 1.5) <= 0.075 * math.sqrt(2)
+    assert zoom.finest_spacing(grid_around(np.diag([3.0, 3.0, 3.0]), (9, 9, 9)), 1.5) == pytest.approx(0.75)
+    assert 0.075 <= zoom.finest_spacing(grid_around(np.diag([0.3, 0.3, 5]), (9, 9, 9)), 1.5) <= 0.075 * math.sqrt(2)
 
 
 def test_the_first_cube_is_no_wider_than_the_image_needs():
@@ -59,19 +60,19 @@ def test_the_first_cube_is_no_wider_than_the_image_needs():
         (np.diag([2, 2, 2]), (20, 20, 20), 0.53),
     ):
         grid = grid_around(np.array(affine, dtype=float), shape)
-        assert cubes.first_spacing(grid, 128, 1.5) == pytest.approx(expected, abs=0.01)
+        assert zoom.first_spacing(grid, 128, 1.5) == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("radius", [3.0, 20.0, 90.0])
 def test_spacing_shows_all_points_with_context(radius):
     centre = np.array([1.0, 2.0, 3.0])
     points = centre + radius * np.array([[1, 0, 0], [0, -1, 0], [0.2, 0.3, 0.9]])
-    spacing = cubes.spacing_for(points, centre, 32, 1.5)
-    assert radius <= cubes.FILL * 16 * spacing * (1 + 1e-5) < radius * 1.5
+    spacing = zoom.spacing_for(points, centre, 32, 1.5)
+    assert radius <= zoom.FILL * 16 * spacing * (1 + 1e-5) < radius * 1.5
 
 
 def test_box_corners_hold_both_corner_voxels():
-    corners = cubes.box_corners_mm([[1, 2, 3], [1, 4, 8]], Grid(np.eye(4), (9, 9, 9)))
+    corners = zoom.box_corners_mm([[1, 2, 3], [1, 4, 8]], Grid(np.eye(4), (9, 9, 9)))
     assert corners.min(axis=0).tolist() == [0.5, 1.5, 2.5] and corners.max(axis=0).tolist() == [1.5, 4.5, 8.5]
 
 
@@ -79,7 +80,7 @@ def test_extent_is_the_box_around_the_mask():
     mask = torch.zeros(60, 60, 30, dtype=torch.bool)
     mask[10, 20:25, 7] = mask[12, 22, 9] = True
     expected = IMAGE.crop((10, 20, 7), (13, 25, 10)).corners_mm()
-    np.testing.assert_allclose(cubes.extent_mm(mask, IMAGE), expected)
+    np.testing.assert_allclose(zoom.extent_mm(mask, IMAGE), expected)
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -88,11 +89,11 @@ def test_border(axis, index):
     mask = torch.zeros(6, 6, 6, dtype=torch.bool)
     mask[1:5, 1:5, 1:5] = True
     inside = torch.ones_like(mask)
-    assert not cubes.touches_border(mask, inside)
+    assert not zoom.touches_border(mask, inside)
     mask.select(axis, index)[2, 2] = True
-    assert cubes.touches_border(mask, inside)
+    assert zoom.touches_border(mask, inside)
     inside.select(axis, index)[:] = False
-    assert not cubes.touches_border(mask, inside), "where the image ends there is nothing more to see"
+    assert not zoom.touches_border(mask, inside), "where the image ends there is nothing more to see"
 
 
 @pytest.mark.parametrize("click", [(0, 0, 0), (59, 30, 2), (30, 30, 15)])
@@ -100,7 +101,7 @@ def test_coarser_cubes_end_with_the_whole_image(click):
     cube, shown = cube_around(IMAGE.to_mm(np.array(click)), 1.5, 32), []
     while cube is not None:
         shown.append(cube)
-        cube = cubes.coarser(cube, IMAGE, 32)
+        cube = zoom.coarser(cube, IMAGE, 32)
         assert len(shown) < 9
     widths = [float(c.spacing[0]) for c in shown]
     assert widths == sorted(widths) and len(widths) >= 2
@@ -119,12 +120,12 @@ def test_coarser_cubes_end_with_the_whole_image(click):
 def test_a_finer_cube_has_few_voxels_where_they_show_all_of_the_image(voxel, expected):
     image, wide = grid_around(np.diag([voxel, voxel, 6.0]), (90, 90, 30)), cube_around((0, 0, 0), 3.0, 32)
     shown = np.array([[9.0, 0, 0], [-5, 2, 1]])
-    cube = cubes.finer(wide, shown, image, 1.5, (24, 32))
+    cube = zoom.finer(wide, shown, image, 1.5, (24, 32))
     assert cube.shape == (expected,) * 3 and cube.spacing[0] * expected == pytest.approx(24)
     np.testing.assert_allclose(cube.corners_mm(), cube_around((0, 0, 0), 0.75, 32).corners_mm())
-    assert cubes.finer(cube, shown, image, 1.5, (24, 32)) is None, "half as wide would not show it"
+    assert zoom.finer(cube, shown, image, 1.5, (24, 32)) is None, "half as wide would not show it"
     # The next one has the usual number of voxels, and is twice as wide.
-    coarser = cubes.coarser(cube, image, 32)
+    coarser = zoom.coarser(cube, image, 32)
     assert coarser.shape == (32,) * 3 and coarser.spacing[0] == pytest.approx(1.5)
 
 
@@ -450,11 +451,8 @@ def test_an_object_that_corrections_make_small_gets_its_finer_cube_then():
 
 
 def view(grid: Grid, logits: torch.Tensor) -> View:
-    return View(grid, grid, logits[None], torch.ones(grid.shape, dtype=torch.bool), 1.0)
-
-
-def target(*views: View) -> Target:
-    return Target(ObjectPrompt("a"), np.zeros(3), 1.0, list(views))
+    look = Look(Stage.CLICKS, grid, 1, 1, "")
+    return View(look, grid, logits[None], torch.ones(grid.shape, dtype=torch.bool), 1.0)
 
 
 SMALL = Grid(np.eye(4), (12, 12, 12))
@@ -466,11 +464,11 @@ def ramp(at: float, slope: float = 1.0) -> torch.Tensor:
 
 def test_the_larger_logit_wins():
     up, down = ramp(3.5), ramp(8.5, -1)
-    labels = label_map([target(view(SMALL, up)), target(view(SMALL, down))], SMALL, torch.device("cpu"))
+    labels = label_map([[view(SMALL, up)], [view(SMALL, down)]], SMALL, torch.device("cpu"))
     assert labels.dtype == torch.uint8
     # Where both say the same, the first keeps it.
     assert labels[:, 0, 0].tolist() == [2] * 6 + [1] * 6
-    swapped = label_map([target(view(SMALL, down)), target(view(SMALL, up))], SMALL, torch.device("cpu"))
+    swapped = label_map([[view(SMALL, down)], [view(SMALL, up)]], SMALL, torch.device("cpu"))
     assert swapped[:, 5, 5].tolist() == [1] * 7 + [2] * 5
 
 
@@ -478,16 +476,16 @@ def test_a_finer_view_has_the_word_in_its_cube():
     wide = cube_around((5.5, 5.5, 5.5), 4.0, 12)
     fine = cube_around((5.5, 5.5, 5.5), 0.5, 12)
     views = [view(fine, torch.full((12, 12, 12), -5.0)), view(wide, torch.full((12, 12, 12), 3.0))]
-    labels = label_map([target(*views)], SMALL, torch.device("cpu"))
+    labels = label_map([views], SMALL, torch.device("cpu"))
     hole = torch.zeros(12, 12, 12, dtype=torch.bool)
     hole[3:9, 3:9, 3:9] = True
     assert torch.equal(labels == 0, hole)
 
 
 def test_nothing_found_and_many_objects():
-    nothing = target(view(SMALL, torch.full((12, 12, 12), -1.0)))
+    nothing = [view(SMALL, torch.full((12, 12, 12), -1.0))]
     assert not label_map([nothing], SMALL, torch.device("cpu")).any()
-    labels = label_map([nothing] * 255 + [target(view(SMALL, ramp(3.5)))], SMALL, torch.device("cpu"))
+    labels = label_map([nothing] * 255 + [[view(SMALL, ramp(3.5))]], SMALL, torch.device("cpu"))
     assert labels.dtype == torch.uint16 and set(labels.int().unique().tolist()) == {0, 256}
 
 
@@ -495,14 +493,14 @@ def test_voxels_are_counted_where_objects_are_and_nowhere_else():
     image = Grid(np.eye(4), (12, 14, 13))
     block = torch.full((12, 12, 12), -1.0)
     block[3:6, 4:9, 2] = 1.0
-    targets = [target(view(SMALL, block)), target(view(SMALL, torch.full_like(block, -1.0)))]
-    labels = label_map(targets, image, torch.device("cpu"))
+    objects = [[view(SMALL, block)], [view(SMALL, torch.full_like(block, -1.0))]]
+    labels = label_map(objects, image, torch.device("cpu"))
     expected = torch.bincount(labels.flatten().int(), minlength=3).tolist()
-    assert expected[1] > 0 and count_voxels(labels, targets, image) == expected
-    assert targets[0].views[0].bounds == ([3, 4, 2], [6, 9, 3])
-    assert targets[1].views[0].bounds is None
-    nothing = label_map(targets[1:], image, torch.device("cpu"))
-    assert count_voxels(nothing, targets[1:], image) == [12 * 14 * 13, 0]
+    assert expected[1] > 0 and count_voxels(labels, objects, image) == expected
+    assert objects[0][0].bounds == ([3, 4, 2], [6, 9, 3])
+    assert objects[1][0].bounds is None
+    nothing = label_map(objects[1:], image, torch.device("cpu"))
+    assert count_voxels(nothing, objects[1:], image) == [12 * 14 * 13, 0]
 
 
 @pytest.mark.parametrize("flip", [1, -1])
@@ -511,7 +509,7 @@ def test_a_mask_of_one_voxel_comes_back_where_it_was(flip):
     cube = cube_around((12, -30, 45), 0.5, 32)
     mm = cube.to_mm(np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"), axis=-1))
     near = torch.as_tensor(0.9 - np.linalg.norm(mm - image.to_mm(np.array([4, 5, 4])), axis=-1)).float()
-    labels = label_map([target(view(cube, near))], image, torch.device("cpu"))
+    labels = label_map([[view(cube, near)]], image, torch.device("cpu"))
     assert torch.nonzero(labels).tolist() == [[4, 5, 4]]
 
 

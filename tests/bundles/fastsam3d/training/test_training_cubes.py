@@ -13,7 +13,7 @@ from monai.data import PersistentDataset
 from monai.transforms import Compose
 from volumes import CENTRE, Phantom, grid_around, rotation, write_nifti
 
-from bundles.fastsam3d.scripts.inference.cubes import first_spacing
+from bundles.fastsam3d.scripts.inference.zoom import first_spacing
 from bundles.fastsam3d.scripts.labelled_cases import LoadLabelsd
 from bundles.fastsam3d.scripts.training.cubes import FEWEST_VOXELS, Volume, drawn_cube, plain_cube, random_cube
 from bundles.fastsam3d.scripts.training.data import DrawCubed, KeepTensorsd, loaded_dataset
