@@ -112,8 +112,8 @@ def check_path(path: str | Path, name: str = "path", longest: str = "") -> None:
     part = max(encoded, key=len)
     if len(part) > part_limit:
         raise ValueError(
-            f"{name} {path / longest}: the name {os.fsdecode(part)[:40]}... has {len(part)} bytes, a file system takes "
-            f"{part_limit}; expected a shorter one"
+            f"{name} {str(path / longest)[:80]}...: the name {os.fsdecode(part)[:20]}... has {len(part)} bytes, a file "
+            f"system takes {part_limit}; expected a shorter one"
         )
     whole = os.fsencode(path.absolute() / longest)
     if len(whole) >= path_limit:
@@ -136,8 +136,9 @@ def existing(path: str | Path, expected: str, folders: bool = False) -> Path:
         path = Path(path).expanduser()
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        link = f": a link to {os.readlink(path)}, which is not there" if path.is_symlink() else ": no such file"
-        raise ValueError(f"{path}{link}; expected {expected}") from error
+        what = "no such file or folder" if folders else "no such file"
+        problem = f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else what
+        raise ValueError(f"{path}: {problem}; expected {expected}") from error
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{path}: cannot be read ({_reason(error)}); expected {expected}") from error
     if stat.S_ISDIR(mode) and not folders:

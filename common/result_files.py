@@ -1,15 +1,27 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Where the results of an image go, and what they are called."""
+"""Where the results of an image go, what they are called, and how to know them again."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .files import check_writable
+from .files import check_path, check_writable
 from .flags import flag
+
+# Of images, those of two parts first: what is left of a name is the image's.
+ENDINGS = (
+    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom"),
+)
+# What every description of a result says, and the files that it names.
+DESCRIBED = {"image", "mask", "bundle_version"}
+NAMED = ("mask", "overlay", "probabilities")
 
 
 class ResultFiles:
@@ -21,28 +33,104 @@ class ResultFiles:
         separate_folder: a folder for each image, named as it; true or false, or these words.
 
     Raises:
-        ValueError: a folder that cannot be written to, or a switch that is neither true nor false.
+        ValueError: a folder that cannot be written to, a postfix that is a path, or a switch that is neither true nor
+            false.
     """
 
     def __init__(self, output_dir: str | Path, postfix: str = "seg", separate_folder: Any = False) -> None:
         self.output_dir = Path(output_dir).expanduser()
-        self.postfix = postfix
+        self.postfix = str(postfix)
+        if Path(self.postfix).name != self.postfix:
+            raise ValueError(f"output_postfix {postfix!r}: expected a part of a file's name, not a path")
         self.separate_folder = flag("separate_folder", separate_folder)
         check_writable(self.output_dir)
 
-    def place(self, source: str, name: str, extension: str) -> tuple[Path, str]:
+    def check(self, sources: Iterable[str], endings: Callable[[str], Sequence[str]]) -> None:
+        """Find before the work what would go wrong after it.
+
+        Args:
+            sources: files of all images.
+            endings: of the results of an image, the index map's first.
+
+        Raises:
+            ValueError: a name or path that the file system refuses, results that would take the place of an image, of
+                each other, or of a file that is no result.
+        """
+        sources = list(sources)
+        images = {place for source in sources for place in _places(source)}
+        taken: dict[Path, str] = {}
+        for source in sources:
+            extension, *others = endings(source)
+            folder, stem = self._names(source)
+            check_path(folder, "output_dir", stem + max((extension, *others), key=len))
+            for file in (folder / (stem + ending) for ending in (extension, *others)):
+                place = _places(file)[0]
+                if place in images:
+                    raise ValueError(
+                        f"{file}: the result of {source} would overwrite this image; expected another output_dir or "
+                        "output_postfix"
+                    )
+                if place in taken:
+                    raise ValueError(
+                        f"{file}: the results of {taken[place]} and of {source} would overwrite each other; expected "
+                        "images whose names differ"
+                    )
+                taken[place] = source
+            self.place(source, extension)
+
+    def place(self, source: str | Path, extension: str) -> tuple[Path, str]:
         """The folder and the file name without its extension.
 
         Args:
-            source: the image's file.
-            name: the image's, without its extension.
+            source: the image's file, or the folder of its series.
             extension: of the index map.
 
         Raises:
-            ValueError: the index map would take the place of the image.
+            ValueError: the index map would take the place of the image, or of a file that is no result.
         """
-        folder = self.output_dir / name if self.separate_folder else self.output_dir
-        stem = f"{name}_{self.postfix}" if self.postfix else name
-        if (folder / (stem + extension)).resolve() == Path(source).expanduser().resolve():
+        folder, stem = self._names(source)
+        file = folder / (stem + extension)
+        if _places(file)[0] in _places(source):
             raise ValueError(f"{source}: the index map would overwrite the image; expected an output_postfix")
+        if file.exists() and not is_result(file):
+            raise ValueError(
+                f"{file}: is there already and is no result of an earlier run, which {stem}.json would describe; "
+                "expected another output_dir or output_postfix: it is not overwritten"
+            )
         return folder, stem
+
+    def _names(self, source: str | Path) -> tuple[Path, str]:
+        name = case_name(source)
+        folder = self.output_dir / name if self.separate_folder else self.output_dir
+        return folder, f"{name}_{self.postfix}" if self.postfix else name
+
+
+def case_name(path: str | Path) -> str:
+    """The name of an image file or of a folder without its extension; a link has its own name, not its target's."""
+    # Made absolute, because "." and ".." have no name.
+    return stem_of(Path(os.path.abspath(Path(path).expanduser())).name)
+
+
+def stem_of(name: str) -> str:
+    """The name of a file without the ending of an image."""
+    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
+    return name[: len(name) - len(ending)]
+
+
+def is_result(file: Path) -> bool:
+    """Whether a description beside a file says that it is the result of an earlier run: its mask or a picture of it."""
+    stem = stem_of(file.name)
+    for described in dict.fromkeys((stem, stem.removesuffix("_overlay"), stem.removesuffix("_probabilities"))):
+        try:
+            content = json.loads(file.with_name(f"{described}.json").read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.keys() >= DESCRIBED:
+            return file.name in (*(content.get(key) for key in NAMED), f"{described}.png")
+    return False
+
+
+def _places(path: str | Path) -> tuple[Path, Path]:
+    """Where a file itself lies, and where it leads if it is a link: writing to either takes it away."""
+    path = Path(path).expanduser()
+    return path.parent.resolve() / path.name, path.resolve()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_dice
 
-from bundles.fastsam3d.scripts.inference.items import case_name
+from common.result_files import case_name
 from tools import demo_names
 
 BUNDLE = Path("bundles/fastsam3d")

@@ -18,6 +18,7 @@ from monai.data.utils import to_affine_nd
 from monai.transforms import LoadImage
 from PIL import Image
 
+from .common.files import existing
 from .common.planes import Plane
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -61,7 +62,7 @@ def check_file(path: str | Path) -> None:
     Raises:
         ValueError: missing, or no image.
     """
-    path = existing(path)
+    path = existing(path, FORMATS)
     with readable(path):
         if is_volume(path):
             if str(path).lower().endswith((".nii", ".nii.gz")):
@@ -76,7 +77,7 @@ def read_pixels(path: str | Path) -> Pixels:
     Raises:
         ValueError: missing, unreadable, several pages or slices, or neither one nor three channels (and alpha).
     """
-    path = existing(path)
+    path = existing(path, FORMATS)
     if is_volume(path):
         return _checked(_single_slice(read_volume(path), path), path)
     with readable(path):
@@ -90,7 +91,7 @@ def read_volume(path: str | Path) -> MetaTensor:
     Raises:
         ValueError: missing, unreadable, or several channels.
     """
-    path = existing(path)
+    path = existing(path, FORMATS)
     with readable(path):
         volume = LoadImage(image_only=True, ensure_channel_first=True)(path)
     if volume.ndim == 3:
@@ -98,14 +99,6 @@ def read_volume(path: str | Path) -> MetaTensor:
     if volume.ndim != 4 or len(volume) != 1:
         raise ValueError(f"{path}: values of shape {tuple(volume.shape)}; expected a volume of one channel")
     return volume
-
-
-def existing(path: str | Path) -> Path:
-    """The path of a file. Raises ValueError where there is none."""
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected {FORMATS}")
-    return path
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..common.files import whole_files
+from ..common.result_files import case_name
 from ..common.score_report import write_report
-from ..inference.items import case_name
 from .cases import FinishedCases, list_absent, list_cases
 from .click_through import METRICS, SECONDS, VOLUMES, best_and_worst
 

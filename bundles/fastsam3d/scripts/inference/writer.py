@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.preview import save_preview
 from ..common.result_files import ResultFiles
 from ..common.weights import describe_weights
-from .items import case_name
 
 
 class SaveSegmentationd(SaveImaged):
@@ -39,6 +38,7 @@ class SaveSegmentationd(SaveImaged):
         preview: write the picture.
         weights: the file that is named, with its hash, in the description.
         version: of the bundle.
+        items: the images of this call, whose results are checked for a place before the work; None on servers.
 
     Raises:
         ValueError: an extension of another kind, a switch that is neither true nor false, or a folder that cannot be
@@ -56,6 +56,7 @@ class SaveSegmentationd(SaveImaged):
         preview: bool = True,
         weights: str | None = None,
         version: str | None = None,
+        items: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(keys, output_dir=output_dir, output_ext=output_ext, resample=False, print_log=False)
         if output_ext not in EXTENSIONS:
@@ -66,12 +67,13 @@ class SaveSegmentationd(SaveImaged):
         self.preview = flag("preview", preview)
         self.weights = weights
         self.version = version
+        self.files.check([item["image"] for item in items or ()], self._endings)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             labels, source = d[key], str(d[self.image_key].meta["filename_or_obj"])
-            folder, stem = self.files.place(source, case_name(source), self.extension)
+            folder, stem = self.files.place(source, self.extension)
             weights = describe_weights(self.weights) if self.weights else None
             result = {"image": source, **d["result"], "weights": weights, "bundle_version": self.version}
             result["mask"] = stem + self.extension
@@ -84,6 +86,9 @@ class SaveSegmentationd(SaveImaged):
                     self._write_preview(side / f"{stem}.png", d[self.image_key], labels, result)
             d["saved_to"] = str(folder / result["mask"])
         return d
+
+    def _endings(self, source: str) -> list[str]:
+        return [self.extension, ".json", *([".png"] if self.preview else [])]
 
     def _write_preview(self, path: Path, image: Any, labels: Any, result: dict[str, Any]) -> None:
         objects = result["objects"]

@@ -22,7 +22,7 @@ class RequestCheck:
     """A handler that follows the loading of the weights.
 
     Args:
-        items: see :func:`.cases.list_cases`.
+        items: see :func:`.items.list_items`.
         network, adapters, text_model: see :class:`.inferer.NamedInferer`.
     """
 

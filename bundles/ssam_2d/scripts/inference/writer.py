@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.overlay import Picture, save_overlay
 from ..common.result_files import ResultFiles
 from ..common.weights import describe_weights
-from .cases import case_name
+from ..image_files import is_volume
 from .scene import Scene, unpack
 
 # Slices of a volume in its picture: those with most of all labels.
@@ -51,6 +51,7 @@ class SaveIndexMapd(SaveImaged):
         overlay: write the picture.
         weights: the file that is named, with its hash, in the description.
         version: of the bundle.
+        items: the images of this call, whose results are checked for a place before the work; None on servers.
 
     Raises:
         ValueError: an extension of another kind, or a folder that cannot be written to.
@@ -67,6 +68,7 @@ class SaveIndexMapd(SaveImaged):
         overlay: bool = True,
         weights: str | None = None,
         version: str | None = None,
+        items: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(keys, output_dir=output_dir, output_ext=output_ext, resample=False, print_log=False)
         if output_ext not in EXTENSIONS:
@@ -77,6 +79,7 @@ class SaveIndexMapd(SaveImaged):
         self.overlay = flag("overlay", overlay)
         self.weights = weights
         self.version = version
+        self.files.check([item["image"] for item in items or ()], self._endings)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -84,7 +87,7 @@ class SaveIndexMapd(SaveImaged):
             labels, image = d[key], d[self.image_key]
             source = str(image.meta["filename_or_obj"])
             extension = self.extension if labels.ndim == 4 else ".png"
-            folder, stem = self.files.place(source, case_name(source), extension)
+            folder, stem = self.files.place(source, extension)
             file = stem + extension
             result = {"image": source, **d["result"], "mask": file, "bundle_version": self.version}
             result["weights"] = describe_weights(self.weights) if self.weights else None
@@ -99,6 +102,10 @@ class SaveIndexMapd(SaveImaged):
                 (side / f"{stem}.json").write_text(json.dumps(result, indent=2))
             d["saved_to"] = str(folder / file)
         return d
+
+    def _endings(self, source: str) -> list[str]:
+        first, probabilities = (self.extension, ".nii.gz") if is_volume(source) else (".png", ".tif")
+        return [first, ".json", f"_probabilities{probabilities}", *(["_overlay.png"] if self.overlay else [])]
 
     def _write_labels(self, path: Path, labels: MetaTensor, source: str) -> None:
         values = labels.as_tensor()[0].cpu().numpy()

@@ -298,11 +298,12 @@ def test_network_def_takes_an_image_alone(fastsam3d_path):
 
 
 def test_properties_of_the_workflow(fastsam3d_path, tmp_path):
+    (tmp_path / "volume.nii.gz").write_bytes(b"")
     workflow = ConfigWorkflow(
         config_file=str(fastsam3d_path / "configs/inference.json"),
         workflow_type="infer",
         logging_file=False,
-        image="volume.nii.gz",
+        image=str(tmp_path / "volume.nii.gz"),
         foreground=[[1, 2, 3]],
         output_dir=str(tmp_path),
         bundle_root=str(fastsam3d_path),

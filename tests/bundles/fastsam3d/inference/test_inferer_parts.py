@@ -5,6 +5,8 @@
 
 import json
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from bundles.fastsam3d.scripts.common.request import put_request
 from bundles.fastsam3d.scripts.inference import zoom
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
-from bundles.fastsam3d.scripts.inference.items import case_name, list_items
+from bundles.fastsam3d.scripts.inference.items import list_items
 from bundles.fastsam3d.scripts.inference.label_map import count_voxels, label_map
 from bundles.fastsam3d.scripts.inference.scribbles import POINTS_PER_STROKE, scribble_points
 from bundles.fastsam3d.scripts.inference.search import Look, Stage, View
@@ -553,32 +555,21 @@ def test_devices():
             checked_device(wrong)
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/a/b/case.nii.gz", "case"),
-        ("case.v2.NII", "case.v2"),
-        ("a/scan.mha", "scan"),
-        ("dicom/folder/", "folder"),
-        ("image.dcm", "image.dcm"),
-    ],
-)
-def test_case_names(path, name):
-    assert case_name(path) == name
-
-
-def test_the_folder_itself_has_a_name(tmp_path, monkeypatch):
-    (tmp_path / "series").mkdir()
-    monkeypatch.chdir(tmp_path / "series")
-    assert case_name(".") == "series"
-
-
-def test_cases():
-    assert list_items("a.nii", foreground=[1], box=None) == [{"image": "a.nii", "foreground": [1], "box": None}]
-    two = list_items(["a.nii", {"image": "b.nii", "foreground": [2]}], foreground=[1])
-    assert [(c["image"], c["foreground"]) for c in two] == [("a.nii", [1]), ("b.nii", [2])]
+def test_items(tmp_path):
+    a, b, pipe = (str(tmp_path / name) for name in ("a.nii", "b.nii", "pipe.nii"))
+    for name in (a, b):
+        Path(name).write_bytes(b"")
+    assert list_items(a, foreground=[1], box=None) == [{"image": a, "foreground": [1], "box": None}]
+    two = list_items([a, {"image": b, "foreground": [2]}], foreground=[1])
+    assert [(c["image"], c["foreground"]) for c in two] == [(a, [1]), (b, [2])]
+    os.mkfifo(pipe)
+    for wrong, reason in ((f"{a}.gz", "no such file"), (pipe, "a device or pipe"), ("x" * 300, "has 300 bytes")):
+        with pytest.raises(ValueError, match=f"{reason}.*"):
+            list_items([a, wrong])
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.nii.gz").write_bytes(b"")
     with pytest.raises(ValueError, match="named a"):
-        list_items(["x/a.nii", "y/a.nii.gz"])
+        list_items([a, str(tmp_path / "x" / "a.nii.gz")])
 
 
 def test_weights_under_a_key_and_bare(tmp_path):

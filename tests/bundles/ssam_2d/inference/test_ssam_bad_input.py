@@ -21,7 +21,7 @@ def picture(tmp_path):
 def test_images(refused, tmp_path, picture):
     refused("no image was given: expected --image", image=None)
     refused("image is 3: expected a path", image=3)
-    refused("expected a dictionary with the key image", image=[{"labels": ["red"]}])
+    refused("or a dictionary with the key image", image=[{"labels": ["red"]}])
     refused("missing.png: no such file; expected PNG", image=tmp_path / "missing.png")
     (tmp_path / "empty").mkdir()
     refused("none of the 0 files in this folder is an image", image=tmp_path / "empty")

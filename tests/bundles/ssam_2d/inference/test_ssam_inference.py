@@ -103,6 +103,41 @@ def test_a_folder_with_dicom_slices_and_pictures(run_ssam, tmp_path, picture, ca
     assert "1 files are no images" in caplog.text
 
 
+def test_results_in_the_folder_of_the_images_are_not_segmented_again(run_ssam, refused, tmp_path, picture, caplog):
+    (tmp_path / "in").mkdir()
+    picture.rename(tmp_path / "in" / "a.png")
+    Image.fromarray(blocks()[0]).save(tmp_path / "in" / "b.jpg")
+    options = {"image": tmp_path / "in", "output_dir": str(tmp_path / "in"), "overlay": "true", "labels": ["bright"]}
+    options["probabilities"] = "true"
+    run_ssam(**options)
+    once = {f.name: f.read_bytes() for f in (tmp_path / "in").iterdir()}
+    assert len(once) == 2 + 2 * 4 and "results of earlier runs" not in caplog.text
+    run_ssam(**options)
+    assert {f.name for f in (tmp_path / "in").iterdir()} == set(once)
+    assert "6 files are results of earlier runs and left out, such as a_seg.png" in caplog.text
+    # What a person drew is not ours, and stays.
+    for file in (tmp_path / "in").glob("*.json"):
+        file.unlink()
+    refused("a_seg.png: the result of .*a.png would overwrite this image", **options)
+    assert all((tmp_path / "in" / name).read_bytes() == once[name] for name in ("a_seg.png", "b_seg.png"))
+
+
+def test_results_of_links_are_named_as_the_links(run_ssam, tmp_path, picture):
+    (tmp_path / "objects").mkdir()
+    picture.rename(tmp_path / "objects" / "9f86d081.png")
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).symlink_to("objects/9f86d081.png")
+    folder = run_ssam(image=[str(tmp_path / n) for n in ("one.png", "two.png")], labels=["bright"])
+    assert {f.name for f in folder.iterdir()} == {f"{n}_seg{e}" for n in ("one", "two") for e in (".png", ".json")}
+
+
+def test_a_name_that_is_too_long_stops_the_run_before_it_starts(refused, tmp_path, picture, colour_network):
+    long = tmp_path / f"{'x' * 250}.png"
+    long.write_bytes(picture.read_bytes())
+    refused(r"has 2\d\d bytes, a file system takes 255", image=[str(picture), str(long)], labels=["bright"])
+    assert colour_network.encoded == 0
+
+
 def test_each_image_of_a_list_with_a_request_of_its_own(run_ssam, tmp_path, picture):
     Image.fromarray(blocks()[0]).save(tmp_path / "b.png")
     folder = run_ssam(image=[str(picture), {"image": str(tmp_path / "b.png"), "labels": ["green"]}], labels=["red"])
