@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,18 @@ class WeightsLoader(CheckpointLoader):
         self.logger.info("weights of %s loaded", self.load_path)
 
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
+def load_weights(network: nn.Module, path: str | Path, state: Mapping[str, Tensor] | None = None) -> None:
     """Load a plain state dict, or one under the key ``model``, every tensor of which has to fit.
+
+    Args:
+        network: to load into.
+        path: of the file.
+        state: what was read of it already.
 
     Raises:
         ValueError: missing or unreadable file, or weights of another architecture.
     """
-    state = read_state(path)
+    state = read_state(path) if state is None else state
     expected = network.state_dict()
     missing = [k for k in expected if k not in state]
     unknown = [k for k in state if k not in expected]
@@ -59,8 +66,12 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     network.load_state_dict(state)
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
+def read_state(path: str | Path, mapped: bool = False) -> dict[str, Tensor]:
     """A plain state dict, or the one under the key ``model``, onto the CPU.
+
+    Args:
+        path: of the file.
+        mapped: leave the tensors in the file, which must not be changed meanwhile, until they are used.
 
     Raises:
         ValueError: missing or unreadable file, or something else than names with tensors.
@@ -68,7 +79,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file; expected the network's weights, a state dict saved with torch.save")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # Files of very old versions of torch are no zips, and cannot be mapped.
+        mmap = mapped and zipfile.is_zipfile(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: cannot be read as weights ({reason[:200]}); expected a plain state dict") from error

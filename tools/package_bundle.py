@@ -28,6 +28,8 @@ from typing import Any
 import torch
 
 from common.files import check_writable, whole_files
+from common.label_names import names_in
+from common.weights import read_state
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 PARTS = ("configs", "docs", "models", "scripts")
@@ -44,8 +46,8 @@ def bundle_content(bundle: Path, run: Path | None = None) -> dict[str, bytes]:
 
     Args:
         bundle: its folder.
-        run: of a training: its ``model.pt`` takes the place of the bundle's, and where it has a ``labels.json`` the
-            metadata names these labels.
+        run: of a training: its ``model.pt`` takes the place of the bundle's, and where it holds names of labels the
+            metadata has them.
 
     Raises:
         ValueError: no bundle, no weights, or a run without a ``model.pt``.
@@ -76,12 +78,12 @@ def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 
 def _of_run(run: Path, metadata: dict[str, Any]) -> dict[str, bytes]:
-    weights, labels = run / "model.pt", run / "labels.json"
+    weights = run / "model.pt"
     if not weights.is_file():
         raise ValueError(f"--run {run}: holds no model.pt; expected the output_dir of a training that has ended")
     content = {"models/model.pt": weights.read_bytes()}
-    if labels.is_file():
-        names = json.loads(labels.read_text())
+    names = names_in(read_state(weights))
+    if names is not None:
         pred = metadata["network_data_format"]["outputs"]["pred"]
         pred["num_channels"] = len(names)
         pred["channel_def"] = {str(i): name for i, name in enumerate(["background", *names])}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .. import label_names
 from ..files import whole_file
 
 FORMAT, VERSION = "svd_affine.adapter", 1
+# What adapt() calls its methods, with their options.
+METHOD = re.compile(r"(svd_affine|lora|salt|selection)( \((values|rank)=[\w.]+(, (values|rank)=[\w.]+)*\))?")
 # No tensor of a network has a name with a slash.
 LABELS = "labels/features"
 
@@ -82,13 +86,29 @@ class Adapter:
             raise ValueError(f"{path}: safetensors, but no adapter; expected the metadata format={FORMAT}")
         if metadata.get("version") != str(VERSION):
             raise ValueError(f"{path}: an adapter of version {metadata.get('version')}; this code reads {VERSION}")
-        names = json.loads(metadata["labels"])
+        names = _checked_metadata(path, metadata)
         features = tensors.pop(LABELS, torch.empty(0, 0))
         if len(features) != len(names):
             raise ValueError(
                 f"{path}: {len(names)} label names, but the features of {len(features)}; the file is broken"
             )
         return cls(metadata["method"], metadata["base"], tensors, dict(zip(names, features, strict=True)))
+
+
+def _checked_metadata(path: str | Path, metadata: Mapping[str, str]) -> list[str]:
+    """The names of the labels. Raises ValueError for metadata that :meth:`Adapter.save` did not write."""
+    lacking = [key for key in ("method", "base", "labels") if not metadata.get(key)]
+    if lacking:
+        raise ValueError(f"{path}: an adapter whose metadata lacks {', '.join(lacking)}; the file is broken")
+    if not METHOD.fullmatch(metadata["method"]):
+        raise ValueError(
+            f"{path}: an adapter of the method {metadata['method']!r}; expected one as in svd_affine (values=None) or "
+            "lora (rank=4)"
+        )
+    try:
+        return label_names.checked(json.loads(metadata["labels"]))
+    except (ValueError, RecursionError) as problem:
+        raise ValueError(f"{path}: an adapter whose labels are no list of names ({problem})") from problem
 
 
 def blend(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:

@@ -23,8 +23,7 @@ class PublishWeights:
 
     A server that trains (MONAI Label) names no output_dir, so the run lies in the bundle's folder ``runs``, and the
     server loads ``models/model.pt`` anew when it changes. The earlier weights stay beside it, as
-    ``model_YYYYmmdd_HHMMSS.pt``. Names of labels that the run wrote (``labels.json``) go with its weights, as
-    ``model.labels.json``. A run elsewhere publishes nothing. Attach it last.
+    ``model_YYYYmmdd_HHMMSS.pt``. A run elsewhere publishes nothing. Attach it last.
 
     Args:
         source: the run's best weights.
@@ -51,18 +50,8 @@ class PublishWeights:
         if target.exists():
             kept = _unused(target.with_name(time.strftime("model_%Y%m%d_%H%M%S.pt")))
             shutil.copy2(target, kept)
-            if _labels(target).is_file():
-                shutil.copy2(_labels(target), _labels(kept))
-        # Names first: a server looks at them when it sees that the weights changed.
-        names = self.source.with_name("labels.json")
-        if names.is_file():
-            _replace(names, _labels(target))
         _replace(self.source, target)
         logger.info("%s published as %s, the earlier weights are kept beside it", self.source, target)
-
-
-def _labels(weights: Path) -> Path:
-    return weights.with_suffix(".labels.json")
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.label_names import to_tensor
 from tools.package_bundle import BUNDLES, bundle_content, known_bundles, main, package
 
 
@@ -75,8 +76,7 @@ def test_model_info_keeps_other_versions(bundle, tmp_path):
 def test_weights_and_labels_of_a_run(bundle, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    torch.save({"weight": torch.ones(2)}, run / "model.pt")
-    (run / "labels.json").write_text(json.dumps(["Drüse", "polyp"]))
+    torch.save({"weight": torch.ones(2), "label_names": to_tensor(["Drüse", "polyp"])}, run / "model.pt")
     made = package(bundle, tmp_path / "dist", run, name="gland_segmentation")
     with zipfile.ZipFile(made["zip"]) as archive:
         archive.extractall(tmp_path / "unpacked")

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from bundles.ssam_2d.scripts.networks.image_encoder import ImageEncoder
 from bundles.ssam_2d.scripts.networks.published import PublishedImageEncoder, PublishedTextDecoder, ReformedWeight
 from bundles.ssam_2d.scripts.networks.sam import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
-from bundles.ssam_2d.scripts.networks.ssam import SSAM
+from bundles.ssam_2d.scripts.networks.ssam import LABEL_TENSORS, SSAM
 from bundles.ssam_2d.scripts.networks.text import TextAffine
 from common.precision import MixedPrecision
 from common.svd_affine import Adaptation, adapt, layer
@@ -140,7 +140,7 @@ class Networks:
 
     def _adapted(self, method: str, targets: Any, trainable: Any) -> Adaptation:
         with factored_once():
-            return adapt(self._sam(), method, targets, trainable=trainable, apart=("label_features",))
+            return adapt(self._sam(), method, targets, trainable=trainable, apart=LABEL_TENSORS)
 
     def _images(self, count: int) -> Tensor:
         return torch.randn(count, 3, self.side, self.side, device=self.device)

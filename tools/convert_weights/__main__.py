@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from common.files import whole_files
 from . import images, ssam, volumes
 from .accounts import Conversion
 from .kinds import KINDS, chosen_kind
-from .labels import read_labels
+from .labels import read_labels, read_names
 from .reading import Checkpoint, read_checkpoint
 from .report import report
 from .sources import bring, chosen_source, read_sources
@@ -34,6 +33,8 @@ def convert(kind: str, checkpoint: Checkpoint, options: argparse.Namespace) -> C
         return ssam.ssam(state, read_labels(options.labels))
     if kind == "ssam_adapter":
         return ssam.ssam_adapter(state, read_labels(options.labels))
+    if kind == "named":
+        return ssam.named(state, read_names(options.labels))
     if kind == "ssam_base":
         return ssam.ssam_base(state)
     if kind == "sammed3d":
@@ -45,7 +46,7 @@ def convert(kind: str, checkpoint: Checkpoint, options: argparse.Namespace) -> C
 
 def check_options(kind: str, options: argparse.Namespace) -> None:
     """Raise a ValueError for an option that this kind would pass over in silence."""
-    for name, owners in ("decoder", ["fastsam3d"]), ("labels", ["ssam", "ssam_adapter"]):
+    for name, owners in ("decoder", ["fastsam3d"]), ("labels", ["ssam", "ssam_adapter", "named"]):
         if getattr(options, name) is not None and kind not in owners:
             raise ValueError(f"--{name} with --kind {kind}: it is for {' and '.join(owners)}")
     if (kind == "ssam_adapter") != (options.output.suffix == ".safetensors"):
@@ -90,13 +91,11 @@ def run(options: argparse.Namespace) -> str:
 
 
 def write(conversion: Conversion, path: Path) -> None:
-    """The result, and the names of its labels where the bundle looks for them."""
+    """The result as the bundle reads it."""
     if conversion.adapter is not None:
         conversion.adapter.save(path)
     else:
         torch.save(conversion.tensors, path)
-    if conversion.labels is not None:
-        path.with_suffix(".labels.json").write_text(json.dumps(conversion.labels, ensure_ascii=False))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,7 +116,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kind", choices=KINDS, help="what IN is and what it becomes; told by its tensors if left out")
     parser.add_argument("--decoder", type=Path, metavar="FILE", help="fastsam3d: SAM-Med3D, for a student without one")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="ssam, ssam_adapter: names with their text features"
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="ssam, ssam_adapter: names with their text features; named: a list of names",
     )
     parser.add_argument(
         "--image_size",

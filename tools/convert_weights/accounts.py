@@ -28,7 +28,6 @@ class Conversion:
         network: the settings found in the tensors' shapes, by part; those of the whole workflow under ``WORKFLOW``.
         notes: what the user should know.
         overlays: configurations of the bundle, beside those of the kind, with which the result runs as it is.
-        labels: the names of a network's labels, written beside it; None where it has none by nature.
         adapter: what is written in place of the tensors, where it is one.
     """
 
@@ -38,7 +37,6 @@ class Conversion:
     network: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     overlays: tuple[str, ...] = ()
-    labels: list[str] | None = None
     adapter: Adapter | None = None
 
 

@@ -28,7 +28,7 @@ SAM_SIZE, SAM_WINDOW = 1024, 14
 # Attention heads of the mask decoder: no tensor's shape shows them, and every published one has as many.
 DECODER_HEADS = 8
 # What a network of this project has beside SAM's parts.
-OURS = {"text_affine.*": "SAM has no text layer", "label_features": "SAM has no label names"}
+OURS = {"text_affine.*": "SAM has no text layer", "label_*": "SAM has no label names"}
 
 
 def sam(state: Mapping[str, Tensor]) -> Conversion:

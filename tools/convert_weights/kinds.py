@@ -56,6 +56,7 @@ KINDS = {
         "fastsam3d",
         ("inference.json", "published.json"),
     ),
+    "named": Kind("weights of ssam_2d without names", "the same with the names of --labels", "ours", "ssam_2d"),
     "to_sam": Kind("a merged network of ssam_2d (model.pt)", "a plain SAM for any SAM tool", "ours", "ssam_2d"),
 }
 # The kind that a family is converted to where none is asked for.

@@ -89,7 +89,7 @@ def overrides(files: list[str], network: dict[str, dict[str, Any]]) -> dict[str,
             # One reference deep, as in the bundles' configurations.
             there = parser.get(there[1:]) if isinstance(there, str) and there.startswith("@") else there
             # What the workflow reads from the weights themselves needs no setting.
-            worked_out = isinstance(there, dict) and "_target_" in there
+            worked_out = "@weights." in str(there)
             if there != value and not worked_out:
                 different[identifier] = value
     return different

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,9 @@ from bundles.ssam_2d.scripts.networks.published import (
     ReformedWeight,
 )
 from bundles.ssam_2d.scripts.networks.sam import MaskDecoder, PromptEncoder
-from bundles.ssam_2d.scripts.networks.ssam import SSAM
+from bundles.ssam_2d.scripts.networks.ssam import LABEL_TENSORS, SSAM
 from bundles.ssam_2d.scripts.networks.text import TextAffine
+from common import label_names
 from common.svd_affine import Adapter, adapt
 
 from .accounts import WORKFLOW, Conversion, account, block_count, need, part
@@ -60,12 +61,26 @@ def ssam(state: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None
     base = base_tensors(conversion)
     text = {renamed(key): tensor for key, tensor in conversion.tensors.items() if key.startswith(ITS_TEXT)}
     conversion.tensors = {**base, **merged, **text, "label_features": features(text, labels)}
+    conversion.tensors[label_names.KEY] = label_names.to_tensor(list(labels or {}))
     conversion.network = conversion.network["bundle"]
-    conversion.labels = list(labels or {})
     conversion.notes.append(f"{len(merged)} layers merged: U diag(ReLU(A S + B)) V^T, at no cost over plain SAM")
     if not labels:
         conversion.notes.append("no labels: give them by --labels, or a text_model to the bundle for every name")
     return conversion
+
+
+def named(state: Mapping[str, Tensor], names: Sequence[str]) -> Conversion:
+    """A network of the bundle that holds no names of its labels, with these.
+
+    Raises:
+        ValueError: one that has names, or another number of labels.
+    """
+    if label_names.KEY in state:
+        raise ValueError(f"it holds the names {', '.join(label_names.from_tensor(state[label_names.KEY]))} already")
+    if len(names) != len(state["label_features"]):
+        raise ValueError(f"{len(state['label_features'])} labels, and --labels has {len(names)} names: {list(names)}")
+    tensors = {**state, label_names.KEY: label_names.to_tensor(names)}
+    return Conversion(tensors, {key: key for key in state}, notes=[f"names added: {', '.join(names)}"])
 
 
 def ssam_base(state: Mapping[str, Tensor]) -> Conversion:
@@ -91,7 +106,7 @@ def ssam_adapter(state: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> C
     merged, base = merged_weights(conversion), base_tensors(conversion)
     network = tuned_network(conversion.network["bundle"])
     network.load_state_dict(base, strict=False)
-    adaptation = adapt(network, "svd_affine", TARGETS, trainable=TRAINED, apart=("label_features",))
+    adaptation = adapt(network, "svd_affine", TARGETS, trainable=TRAINED, apart=LABEL_TENSORS)
     tuned = {renamed(key): tensor for key, tensor in conversion.tensors.items()}
     ours = {f"{name}.{leaf}": f"{name}.trainable_{leaf}" for name in adaptation.layers for leaf in ("scale", "shift")}
     names = adaptation.take().tensors

@@ -20,8 +20,6 @@ OURS = Path(__file__).resolve().parent
 FOLDERS = {"fastsam3d": "fastsam3d_deepgrow", "ssam_2d": "ssam_2d"}
 NEEDED = ("configs/inference.json", "configs/metadata.json", "models/model.pt")
 STOCK = "stock_app.py"
-# Names that weights bring with them; without the file the bundle's metadata has them.
-OWN_LABELS = "model.labels.json"
 
 
 def make_app(
@@ -86,8 +84,6 @@ def copy_bundle(bundle: Path, target: Path) -> bool:
     (target / "models" / "base.pt").unlink(missing_ok=True)
     for part in ("configs", "scripts", "docs"):
         shutil.rmtree(target / part, ignore_errors=True)
-    if not trained:
-        (target / "models" / OWN_LABELS).unlink(missing_ok=True)
     shutil.copytree(bundle, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*ignored))
     return not trained
 
@@ -98,13 +94,9 @@ def trained_in(target: Path) -> bool:
 
 
 def name_labels(target: Path, labels: Sequence[str]) -> None:
-    """Give a served copy other labels. Weights that have none of their own, by a file of names, keep the bundle's."""
+    """Give a served copy other labels. What its weights know stays, until a training publishes others."""
     metadata = target / "configs" / "metadata.json"
     content = json.loads(metadata.read_text())
     prediction = content["network_data_format"]["outputs"]["pred"]
-    own = target / "models" / OWN_LABELS
-    if not own.exists():
-        channels = prediction["channel_def"]
-        own.write_text(json.dumps([channels[k] for k in sorted(channels, key=int) if k != "0"]))
     prediction["channel_def"] = {str(value): name for value, name in enumerate(["background", *labels])}
     metadata.write_text(json.dumps(content, indent=4))

@@ -29,6 +29,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from bundles.ssam_2d.scripts.networks.ssam import LABEL_TENSORS
 from common.svd_affine import adapt
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -100,7 +101,7 @@ _ADAPTED: dict[str, nn.Module] = {}
 
 def _adapted(network: nn.Module, tuning: dict[str, object]) -> nn.Module:
     options = {key: tuning[key] for key in ("trainable", "values", "rank")}
-    adapt(network, tuning["method"], tuning["targets"], apart=("label_features",), **options)
+    adapt(network, tuning["method"], tuning["targets"], apart=LABEL_TENSORS, **options)
     return network.train()
 
 

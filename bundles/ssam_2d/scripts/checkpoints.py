@@ -6,24 +6,20 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .common.weights import read_state
 from .networks.positions import resize_absolute, resize_relative
+from .networks.ssam import LABEL_TENSORS
 
 logger = logging.getLogger(__name__)
 PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 TEXT = "text_affine."
 TEXT_LAYER = f"{TEXT}linear.weight"
-LABELS = "label_features"
-BROKEN = (pickle.UnpicklingError, SafetensorError)
 
 
 @dataclass
@@ -33,7 +29,7 @@ class StartReport:
     Attributes:
         loaded: names taken as they are.
         resized: names of positions that were brought to the network's size, with the shapes before and after.
-        ignored: names of the checkpoint that are of no use here: the features of its labels.
+        ignored: names of the checkpoint that are of no use here: its labels.
         untouched: names of the network that the checkpoint does not have: the text layer, where it is SAM's own.
     """
 
@@ -43,19 +39,20 @@ class StartReport:
     untouched: list[str] = field(default_factory=list)
 
 
-def load_start(network: nn.Module, path: str | Path) -> StartReport:
+def load_start(network: nn.Module, path: str | Path, state: Mapping[str, Tensor] | None = None) -> StartReport:
     """SAM's three parts of a checkpoint into ``network``, positions resized; its text layer too where it has one.
 
     Args:
         network: see :class:`.networks.ssam.SSAM`; its labels stay as they are.
         path: a state dict, plain or under ``model``, with ``image_encoder.*``, ``prompt_encoder.*`` and
             ``mask_decoder.*``.
+        state: what was read of it already.
 
     Raises:
         ValueError: no such file, no SAM, or a SAM of another size; then the network is as it was.
     """
-    state = read_state(path)
-    expected = {k: v for k, v in network.state_dict().items() if k != LABELS}
+    state = read_state(path) if state is None else state
+    expected = {k: v for k, v in network.state_dict().items() if k not in LABEL_TENSORS}
     if not all(any(key.startswith(part) for key in state) for part in PARTS):
         raise ValueError(
             f"{path}: no SAM checkpoint: its {len(state)} tensors are {', '.join(list(state)[:3])}, ...; expected "
@@ -63,7 +60,7 @@ def load_start(network: nn.Module, path: str | Path) -> StartReport:
         )
     report, fitting = StartReport(), {}
     with_text = any(key.startswith(TEXT) for key in state)
-    problems = [f"{key} is not known" for key in state if key not in expected and key != LABELS]
+    problems = [f"{key} is not known" for key in state if key not in expected and key not in LABEL_TENSORS]
     for key, own in expected.items():
         if key not in state:
             if key.startswith(TEXT) and not with_text:
@@ -89,39 +86,12 @@ def load_start(network: nn.Module, path: str | Path) -> StartReport:
             f"give {what}"
         )
     network.load_state_dict(fitting, strict=False)
-    report.ignored = [key for key in state if key == LABELS]
+    report.ignored = [key for key in state if key in LABEL_TENSORS]
     logger.info(
         "%s: %d tensors loaded, %d positions resized, %d left as they were (text layer)",
         *(path, len(report.loaded), len(report.resized), len(report.untouched)),
     )
     return report
-
-
-def knows_names(path: str | Path) -> bool:
-    """Whether a file holds more than SAM's three parts. Raises ValueError where it holds no weights."""
-    return not all(key.startswith(PARTS) for key in read_state(path))
-
-
-def text_channels(weights: str | Path, adapter: str | Path | Mapping[str, str | Path] | None = None) -> int:
-    """Channels of the text features that a network has to take: those of an adapter's text layer, or of the weights'.
-
-    Args:
-        weights: a state dict's file. Where it is missing, unreadable or without a text layer, whoever loads it says
-            so: then 512, CLIP's.
-        adapter: of one adapter, or {name: file}; see :class:`.inference.adapters.AdapterBank`. One that has no text
-            layer leaves the weights' own.
-    """
-    try:
-        if adapter:
-            file = next(iter(adapter.values())) if isinstance(adapter, Mapping) else adapter
-            with safe_open(file, "pt") as tensors:
-                if TEXT_LAYER in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                    return tensors.get_slice(TEXT_LAYER).get_shape()[1]
-        # Mapped, so that of a large file the names and shapes alone are read.
-        state = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
-        return state.get("model", state)[TEXT_LAYER].shape[1]
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, *BROKEN):
-        return 512
 
 
 def resized(key: str, given: Tensor, own: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bundles.ssam_2d.scripts.images import SAM_MEAN, SAM_STD
+from common.label_names import to_tensor
 
 # What each label looks like: the share of red, green and blue by which it is above the threshold.
 LOOKS = {"red": (1.0, -1.0, -1.0), "green": (-1.0, 1.0, -1.0), "blue": (-1.0, -1.0, 1.0), "bright": (0.4, 0.4, 0.4)}
@@ -21,13 +22,13 @@ class ColourNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.labels = list(LOOKS)
-        self.label_features = nn.Parameter(torch.tensor(list(LOOKS.values())), requires_grad=False)
+        self.set_labels(list(LOOKS), torch.tensor(list(LOOKS.values())))
         self.encoded = 0
         self.decoded: list[int] = []
 
     def set_labels(self, labels, features) -> None:
         self.labels, self.label_features = list(labels), nn.Parameter(features, requires_grad=False)
+        self.register_buffer("label_names", to_tensor(labels))
 
     def encode(self, image: Tensor) -> Tensor:
         """(1, 3, H, W), normalised -> the same as 0 to 1."""

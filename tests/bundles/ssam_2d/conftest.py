@@ -3,7 +3,6 @@
 
 """The bundle run in-process, with a network whose answers are known or with random weights."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -56,7 +55,6 @@ def ssam_weights(tmp_path_factory) -> Path:
         forget_scripts()
     path = tmp_path_factory.mktemp("weights") / "random.pt"
     torch.save(network.state_dict(), path)
-    path.with_suffix(".labels.json").write_text(json.dumps(network.labels))
     return path
 
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from small_sam import sam_state, small_sam
 
-from bundles.ssam_2d.scripts.checkpoints import load_start, text_channels
-from common.svd_affine import adapt
+from bundles.ssam_2d.scripts.checkpoints import load_start
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -29,7 +28,7 @@ def test_weights_tuned_here_bring_their_text_layer_but_not_their_labels(tmp_path
     torch.save(source.state_dict(), tmp_path / "model.pt")
     report = load_start(network, tmp_path / "model.pt")
     assert torch.equal(network.text_affine.linear.weight, source.text_affine.linear.weight)
-    assert report.ignored == ["label_features"] and not report.untouched
+    assert report.ignored == ["label_features", "label_names"] and not report.untouched
     assert network.labels == ["liver", "spleen", "polyp"] and len(network.label_features) == 3
 
 
@@ -70,22 +69,3 @@ def test_what_does_not_fit_is_refused_and_the_network_left_as_it_was(tmp_path):
         load_start(network, tmp_path / "b.pt")
     with pytest.raises(ValueError, match="no such file"):
         load_start(network, tmp_path / "missing.pt")
-
-
-def test_the_weights_or_their_adapter_say_how_many_text_channels_there_are(tmp_path):
-    network = small_sam()
-    channels = network.text_affine.linear.in_features
-    for name, state in (("model.pt", network.state_dict()), ("wrapped.pt", {"model": network.state_dict()})):
-        torch.save(state, tmp_path / name)
-        assert text_channels(tmp_path / name) == channels
-    adapt(network, "selection", trainable=["text_affine.*"]).take().save(tmp_path / "tuned.safetensors")
-    torch.save(sam_state(network), tmp_path / "base.pt")
-    for adapter in (tmp_path / "tuned.safetensors", {"mine": str(tmp_path / "tuned.safetensors")}):
-        assert text_channels(tmp_path / "base.pt", adapter) == channels != 512
-    adapt(network, "selection", trainable=["image_encoder.neck.*"]).take().save(tmp_path / "neck.safetensors")
-    assert text_channels(tmp_path / "model.pt", tmp_path / "neck.safetensors") == channels
-    # Whoever loads them says what is wrong with them.
-    (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
-    for weights in ("base.pt", "broken.pt", "missing.pt"):
-        assert text_channels(tmp_path / weights) == 512
-    assert text_channels(tmp_path / "base.pt", tmp_path / "broken.pt") == 512

@@ -15,6 +15,7 @@ import torch
 from data_set_trees import TREES
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from common.label_names import names_in
 from tools.prepare_data.run import prepare
 
 SMALL = {"image_size": 32, "device": "cpu", "progress": False, "previews": 1}
@@ -97,9 +98,9 @@ def overlay(path):
 )
 def test_a_training_of_every_data_set_and_method(overlays, data, run):
     output = run("train", overlays, data, **TRAINING)
-    labels = json.loads((output / "labels.json").read_text())
-    assert labels == overlay_labels(overlays[0])
     state = torch.load(output / "model.pt", weights_only=True)
+    labels = names_in(state)
+    assert labels == overlay_labels(overlays[0])
     assert state["label_features"].shape[0] == len(labels)
     assert (output / "adapter.safetensors").is_file()
 
@@ -231,6 +232,6 @@ def test_vit_b_has_the_size_of_the_overlay(stage, name, grid, ssam_path):
     with torch.device("meta"):
         network = parser.get_parsed_content("network_def")
     assert network.image_encoder.pos_embed.shape == (1, grid, grid, 768)
-    sam = sum(p.numel() for n, p in network.named_parameters() if not n.startswith(("text_affine", "label_features")))
+    sam = sum(p.numel() for n, p in network.named_parameters() if not n.startswith(("text_affine", "label_")))
     # 93.7 million at 1024 pixels; fewer positions, absolute and relative, for smaller images.
     assert 89e6 < sam < 93.8e6

@@ -115,7 +115,7 @@ def tiny_base(path: Path) -> Path:
     parser.update(TINY)
     torch.manual_seed(5)
     state = parser.get_parsed_content("network_def").state_dict()
-    torch.save({k: v for k, v in state.items() if not k.startswith(("text_affine.", "label_features"))}, path)
+    torch.save({k: v for k, v in state.items() if not k.startswith(("text_affine.", "label_"))}, path)
     return path
 
 

@@ -31,19 +31,6 @@ def test_each_round_replaces_the_weights_and_keeps_all_the_earlier_ones(bundle):
     assert kept == {b"first", b"second"}
 
 
-def test_names_of_labels_go_with_their_weights(bundle):
-    for number, names in enumerate(('["a"]', '["a", "b"]'), start=1):
-        folder = bundle / "runs" / str(number)
-        folder.mkdir(parents=True)
-        (folder / "labels.json").write_text(names)
-        train(folder, names.encode(), bundle)
-        assert (bundle / "models" / "model.labels.json").read_text() == names
-    (labels,) = (bundle / "models").glob("model_*.labels.json")
-    assert labels.read_text() == '["a"]'
-    # The first weights had no names of their own.
-    assert labels.with_name(labels.name.replace(".labels.json", ".pt")).read_bytes() == b'["a"]'
-
-
 def test_a_run_elsewhere_changes_nothing(bundle, tmp_path):
     train(tmp_path / "elsewhere", b"other", bundle)
     assert [p.read_bytes() for p in (bundle / "models").iterdir()] == [b"first"]

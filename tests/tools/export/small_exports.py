@@ -62,10 +62,9 @@ def forget(bundle: str) -> None:
 def make(bundle: str, folder: Path, files: list[str], options: dict) -> tuple[torch.nn.Module, list[str]]:
     """A network with seeded weights, saved in the folder, and the words that export it."""
     weights = folder / "weights.pt"
-    if bundle == "ssam_2d":
-        weights.with_suffix(".labels.json").write_text('["gland", "lumen", "stroma"]')
+    names = {"label_names": ["gland", "lumen", "stroma"]} if bundle == "ssam_2d" else {}
     torch.manual_seed(0)
-    parser = parsed(bundle, files, {**options, "ckpt_path": str(weights)})
+    parser = parsed(bundle, files, {**options, **names, "ckpt_path": str(weights)})
     network = parser.get_parsed_content("network_def").eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

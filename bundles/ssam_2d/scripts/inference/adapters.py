@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +13,16 @@ from threading import RLock
 from typing import Any
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 
-from ..checkpoints import knows_names, load_start
+from ..checkpoints import TEXT_LAYER
 from ..common.svd_affine import Adaptation, Adapter, adapt_like, blend
 from ..common.svd_affine.adapter import check_tensors
-from ..common.weights import WeightsLoader
+from ..networks.ssam import LABEL_TENSORS
+from ..stored_weights import StoredWeights
 
-# What an adapter carries by the names of the labels.
-APART = ("label_features",)
+logger = logging.getLogger(__name__)
 
 
 class AdapterBank:
@@ -48,6 +49,12 @@ class AdapterBank:
 
     def __bool__(self) -> bool:
         return bool(self.adapters)
+
+    @property
+    def text_dim(self) -> int | None:
+        """Channels of the text features that their text layer takes; None where they have none of their own."""
+        layers = [a.tensors[TEXT_LAYER] for a in self.adapters.values() if TEXT_LAYER in a.tensors]
+        return layers[0].shape[1] if layers else None
 
     def chosen(self, choice: str | Mapping[str, float] | None) -> Adapter:
         """The adapter named, the blend of {name: weight}, or without a choice the only one that there is.
@@ -80,7 +87,7 @@ class AdapterBank:
         with self._lock:
             adapter = self.chosen(choice)
             if self._adaptation is None or self._adaptation.module is not network:
-                self._adaptation, self._current = adapt_like(network, adapter, APART), choice
+                self._adaptation, self._current = adapt_like(network, adapter, LABEL_TENSORS), choice
                 self._adaptation.merge()
                 show_labels(network, adapter)
             elif choice != self._current:
@@ -120,29 +127,33 @@ def check_alike(name: str, adapter: Adapter, first_name: str, first: Adapter) ->
         raise ValueError(f"the adapters {first_name} and {name}: {problem}") from problem
 
 
-class StartLoader(WeightsLoader):
-    """Loads merged weights; or the base of adapters, which have to fit it; or a plain SAM, for clicks and boxes alone.
+class StartLoader:
+    """Handler that loads merged weights; or the base of adapters, which have to fit it; or a plain SAM without names.
 
     Args:
-        load_path: of the weights, or of the base: see :func:`..checkpoints.load_start`.
+        weights: merged, or the base of adapters.
         network: see :class:`..networks.ssam.SSAM`.
         adapters: may be empty.
     """
 
-    def __init__(self, load_path: str, network: nn.Module, adapters: AdapterBank | None = None) -> None:
-        super().__init__(load_path, network)
-        self.adapters = adapters
+    def __init__(self, weights: StoredWeights, network: nn.Module, adapters: AdapterBank | None = None) -> None:
+        self.weights, self.network, self.adapters = weights, network, adapters
+
+    def attach(self, engine: Engine) -> None:
+        """Load when the engine starts."""
+        engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Load, when the engine starts. Raises ValueError where something does not fit."""
-        network = self.load_dict["model"]
+        """Raises ValueError where something does not fit."""
+        network, path = self.network, self.weights.path
         if self.adapters:
-            load_start(network, self.load_path)
+            self.weights.load_base(network)
             with self.adapters.using(network, next(iter(self.adapters.adapters))):
-                self.logger.info("base %s with the adapters %s", self.load_path, ", ".join(self.adapters.adapters))
-        elif knows_names(self.load_path):
-            super().__call__(engine)
+                logger.info("base %s with the adapters %s", path, ", ".join(self.adapters.adapters))
+        elif self.weights.knows_names:
+            self.weights.load(network)
+            logger.info("weights of %s loaded, labels %s", path, ", ".join(network.labels))
         else:
-            load_start(network, self.load_path)
+            self.weights.load_base(network)
             network.set_labels([], network.label_features[:0])
-            self.logger.info("%s is a SAM without names: clicks and boxes alone", self.load_path)
+            logger.info("%s is a SAM without names: clicks and boxes alone", path)

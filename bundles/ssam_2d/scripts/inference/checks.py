@@ -13,7 +13,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ..labels import name_features
+from ..name_features import name_features
 from .adapters import AdapterBank
 from .requests import read_names
 

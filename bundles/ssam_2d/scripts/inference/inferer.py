@@ -36,7 +36,7 @@ class NamedInferer(Inferer):
         image_size: pixels a side of what the network is shown; a multiple of its patch.
         threshold: probability above which a pixel belongs to a label.
         probabilities: give those of every label too.
-        text_model: encodes names that are none of the labels, see :func:`..labels.name_features`.
+        text_model: encodes names that are none of the labels, see :func:`..name_features.name_features`.
         adapters: to choose from by the request.
         amp: compute in half precision.
         cache_bytes: of the embeddings that are kept.

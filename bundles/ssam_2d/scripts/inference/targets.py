@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.prompts import ObjectPrompt
-from ..labels import matched, name_features
+from ..name_features import matched, name_features
 from .scene import Scene
 
 Point = tuple[float, float]
@@ -52,7 +52,7 @@ def find_targets(scene: Scene, network: nn.Module, text_model: str | None = None
     Args:
         scene: see :func:`.scene.unpack`.
         network: with ``labels`` and ``label_features``, see :class:`..networks.ssam.SSAM`.
-        text_model: for names that are none of the labels, see :func:`..labels.name_features`.
+        text_model: for names that are none of the labels, see :func:`..name_features.name_features`.
 
     Raises:
         ValueError: an unknown name, or nothing to be segmented.

@@ -6,14 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..common import label_names
 from .image_encoder import ImageEncoder
 from .sam import MaskDecoder, PromptEncoder
 from .text import TextAffine
+
+# What a state dict says of the labels; these two have other sizes in every network.
+LABEL_TENSORS = ("label_features", label_names.KEY)
 
 
 class SSAM(nn.Module):
@@ -28,8 +33,11 @@ class SSAM(nn.Module):
         text_dim: channels of the text features.
 
     Attributes:
-        labels: as given, or as given to :meth:`set_labels`.
-        label_features: (L, text_dim), their text features, in the state dict. Frozen, unless training asks otherwise.
+        label_features: (L, text_dim), the labels' text features, in the state dict. Frozen, unless training asks
+            otherwise.
+        label_names: their names, in the state dict too: see :mod:`..common.label_names`.
+
+    A state dict brings its own labels: whoever loads one need not know how many there are.
     """
 
     def __init__(
@@ -48,20 +56,45 @@ class SSAM(nn.Module):
         self.text_affine = text_affine
         self.set_labels(labels, torch.zeros(len(labels), text_dim))
 
+    @property
+    def labels(self) -> list[str]:
+        """The names, one for each row of ``label_features``."""
+        return label_names.from_tensor(self.label_names)
+
     def set_labels(self, labels: Sequence[str], features: Tensor) -> None:
         """Other labels, with their text features (L, text_dim).
 
         Raises:
             ValueError: a name twice, or not one row of features for each.
         """
-        twice = sorted({name for name in labels if list(labels).count(name) > 1})
-        if twice:
-            raise ValueError(f"the labels {twice} are there more than once; expected every name once")
+        labels = label_names.checked(labels)
         if features.ndim != 2 or len(features) != len(labels):
             raise ValueError(f"{len(labels)} labels and features {tuple(features.shape)}; expected one row for each")
-        self.labels = list(labels)
         device = self.text_affine.linear.weight.device
+        self.register_buffer(label_names.KEY, label_names.to_tensor(labels).to(device))
         self.label_features = nn.Parameter(features.detach().float().clone().to(device), requires_grad=False)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Tensor],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
+    ) -> None:
+        """Makes room for as many labels as the state dict has; features without names are refused by any loader."""
+        features, names = (state_dict.get(prefix + key) for key in LABEL_TENSORS)
+        try:
+            if names is not None and features is not None:
+                if (features.shape, names.shape) != (self.label_features.shape, self.label_names.shape):
+                    self.set_labels(label_names.from_tensor(names), features)
+            elif features is not None and len(features) != len(self.labels):
+                errors.append(f"{len(features)} labels without names: expected the tensor {prefix}{label_names.KEY}")
+        except ValueError as problem:
+            errors.append(str(problem))
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W), normalised, sides multiples of the patch -> embedding (B, C, h, w), for any prompts."""

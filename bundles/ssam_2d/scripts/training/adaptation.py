@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import LABELS, load_start
+from ..checkpoints import load_start
 from ..common.svd_affine import Adaptation, Adapter, adapt
+from ..networks.ssam import LABEL_TENSORS
 from ..text_features import encode_names
 
 
@@ -47,7 +48,7 @@ def adapted(
     network.set_labels(labels, features)
     if report.untouched:
         network.text_affine.calibrate(network.label_features)
-    adaptation = adapt(network, method, targets, trainable=trainable, apart=(LABELS,), values=values, rank=rank)
+    adaptation = adapt(network, method, targets, trainable=trainable, apart=LABEL_TENSORS, values=values, rank=rank)
     network.to(device)
     return adaptation
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,8 +57,7 @@ class AdapterWriter:
     """Handler that writes, at the end of a training, its best tensors in the forms that others read.
 
     - ``adapter.safetensors``: what was tuned, bound to its base, with the labels and their text features.
-    - ``model.pt``: the whole network with the adapter merged, a plain state dict.
-    - ``labels.json``: the names, in the order of the network's channels.
+    - ``model.pt``: the whole network with the adapter merged, a plain state dict; its labels' names are in it.
     - ``preview.png``: some validation images with what the network finds in them, the truth as dashed lines.
 
     Args:
@@ -96,7 +94,6 @@ class AdapterWriter:
         with whole_files(self.folder) as side:
             self.adaptation.take(labels).save(side / "adapter.safetensors")
             torch.save({k: v.detach().cpu() for k, v in network.state_dict().items()}, side / "model.pt")
-            (side / "labels.json").write_text(json.dumps(list(labels), indent=1, ensure_ascii=False) + "\n")
             if len(self.validation) and self.previews:
                 self._draw(side / "preview.png", network)
         self.adaptation.unmerge()

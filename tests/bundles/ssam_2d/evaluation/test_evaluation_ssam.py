@@ -15,6 +15,7 @@ from training_runs import make_folder, make_list, run, tiny_base
 from bundles.ssam_2d.scripts.evaluation.inferer import WholeImageInferer, masks_of
 from bundles.ssam_2d.scripts.evaluation.labels import scored_labels
 from bundles.ssam_2d.scripts.evaluation.scores import as_index_map, label_scores
+from common.label_names import to_tensor
 
 
 class SquareNetwork(torch.nn.Module):
@@ -24,6 +25,7 @@ class SquareNetwork(torch.nn.Module):
         super().__init__()
         self.labels = list(labels)
         self.label_features = torch.nn.Parameter(torch.zeros(len(labels), 8))
+        self.register_buffer("label_names", to_tensor(labels))
 
     def encode(self, image):
         return image
@@ -52,7 +54,7 @@ def write_data(folder, truths):
 def evaluate(tmp_path, folder, known=("square", "half"), **settings):
     network = SquareNetwork(known)
     torch.save(network.state_dict(), tmp_path / "weights.pt")
-    overrides = {"network_def": network, "ckpt_path": tmp_path / "weights.pt", "label_names": list(known)}
+    overrides = {"network_def": network, "ckpt_path": tmp_path / "weights.pt"}
     overrides |= {"section": "all", "dataset_dir": folder, "output_dir": tmp_path / "scores"} | settings
     run("evaluate.json", **overrides, image_size=32)
     return json.loads((tmp_path / "scores" / "metrics.json").read_text())

@@ -17,7 +17,7 @@ from common.svd_affine import Adapter, adapt, blend
 
 TARGETS = ["image_encoder.blocks.*.attn.qkv", "image_encoder.blocks.*.mlp.lin?", "image_encoder.neck.0"]
 TRAINABLE = ["image_encoder.blocks.*.norm*", "image_encoder.pos_embed", "text_affine.*"]
-APART = ["label_features"]
+APART = ["label_features", "label_names"]
 
 
 def make_adapter(

@@ -176,7 +176,7 @@ def test_text_affine_is_linear_relu_norm():
 def configured(*names: str, **settings) -> ConfigParser:
     parser = ConfigParser()
     parser.read_config([str(CONFIGS / name) for name in ("inference.json", *names)])
-    parser.update({"bundle_root": str(CONFIGS.parent), "label_names": ["liver"], **settings})
+    parser.update({"bundle_root": str(CONFIGS.parent), **settings})
     return parser
 
 
@@ -212,7 +212,7 @@ def test_the_large_ones_have_the_tensors_of_published_checkpoints(ssam_path, nam
                 transformer_dim=256, transformer=modeling.TwoWayTransformer(2, 256, 8, 2048)
             ),
         )
-    own = {k: v for k, v in shapes(ours).items() if not k.startswith(("text_affine.", "label_features"))}
+    own = {k: v for k, v in shapes(ours).items() if not k.startswith(("text_affine.", "label_"))}
     assert own == shapes(theirs)
     assert [i for i, b in enumerate(ours.image_encoder.blocks) if b.window_size == 0] == list(everywhere)
     small = configured(*names, image_size=256)["network_def"]
@@ -223,10 +223,6 @@ def test_the_small_base_is_small_and_its_labels_are_those_of_the_metadata(ssam_p
     metadata = json.loads((CONFIGS / "metadata.json").read_text())["network_data_format"]["outputs"]["pred"]
     names = [metadata["channel_def"][str(i)] for i in range(1, metadata["num_channels"] + 1)]
     parser = configured()
-    parser["label_names"] = {
-        "_target_": "scripts.labels.label_names",
-        "weights": "elsewhere/model.pt",
-    }
     network = parser.get_parsed_content("network_def")
     assert network.labels == names and metadata["channel_def"]["0"] == "background"
     assert 4 * sum(v.numel() for v in network.state_dict().values()) < 20e6

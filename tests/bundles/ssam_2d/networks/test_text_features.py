@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from bundles.ssam_2d.scripts.labels import label_names, matched, name_features
+from bundles.ssam_2d.scripts.name_features import matched, name_features
 from bundles.ssam_2d.scripts.text_features import encode_names, text_encoder
 
 LABELS = ["polyp", "Left Kidney", "spleen"]
@@ -141,17 +141,3 @@ def test_text_models_that_do_not_serve_are_refused(clip_folder, tmp_path, monkey
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match="pip install 'transformers"):
         encode_names(NAMES, "elsewhere")
-
-
-def test_labels_come_from_the_run_or_from_the_metadata(tmp_path):
-    channels = {"10": "liver", "0": "background", "2": "spleen", "1": "polyp"}
-    metadata = {"network_data_format": {"outputs": {"pred": {"channel_def": channels}}}}
-    assert label_names(tmp_path / "model.pt", metadata) == ["polyp", "spleen", "liver"]
-    assert "polyp" in label_names(tmp_path / "model.pt")
-    (tmp_path / "labels.json").write_text('["grey matter", "white matter"]')
-    assert label_names(tmp_path / "model.pt", metadata) == ["grey matter", "white matter"]
-    (tmp_path / "model.labels.json").write_text('["gland"]')
-    assert label_names(tmp_path / "model.pt", metadata) == ["gland"]
-    (tmp_path / "model.labels.json").write_text('{"1": "gland"}')
-    with pytest.raises(ValueError, match="expected a list of names"):
-        label_names(tmp_path / "model.pt", metadata)

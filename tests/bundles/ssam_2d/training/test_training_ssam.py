@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 from training_runs import SSAM, TINY, make_folder, make_list, run, run_until_killed, tiny_base, weights
 
+from common.label_names import names_in
 from common.svd_affine import Adapter
 from common.svd_affine.adapt import adapt_like
 
@@ -57,11 +58,11 @@ def test_an_adapter_on_a_fresh_base_gives_the_same_logits(tmp_path, base, folder
     trained = logits_of(adaptation.module)
 
     adapter = Adapter.load(tmp_path / "run" / "adapter.safetensors")
-    assert list(adapter.labels) == ["disc", "bar"] == json.loads((tmp_path / "run" / "labels.json").read_text())
+    assert list(adapter.labels) == ["disc", "bar"] == names_in(weights(tmp_path / "run" / "model.pt"))
     network = fresh_network(base, list(adapter.labels))
     features = torch.stack(list(adapter.labels.values()))
     untuned = logits_of(network, features)
-    fresh = adapt_like(network, adapter, ("label_features",))
+    fresh = adapt_like(network, adapter, ("label_features", "label_names"))
     adapted = logits_of(network, features)
     fresh.merge()
     merged = logits_of(network, features)
@@ -216,7 +217,7 @@ def test_as_a_labelling_server_trains(tmp_path, base, folder):
     workflow = run("train.json", base_path=base, output_dir=tmp_path / "run", previews=0, **overrides)
     names = json.loads((SSAM / "configs" / "metadata.json").read_text())
     channels = names["network_data_format"]["outputs"]["pred"]["channel_def"]
-    labels = json.loads((tmp_path / "run" / "labels.json").read_text())
+    labels = names_in(weights(tmp_path / "run" / "model.pt"))
     assert labels == [channels[str(i)] for i in range(1, len(channels))]
     assert workflow.parser.get_parsed_content("train#trainer").state.iteration == 1
     handlers = workflow.parser["train"]["handlers"]

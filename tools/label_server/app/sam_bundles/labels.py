@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from monailabel.tasks.infer.bundle import BundleInferTask
+
+
+def names_in(weights: Path) -> str | None:
+    """JSON, the names of labels that ``common/label_names.py`` puts into weights; None where they hold none."""
+    state = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+    text = state.get("model", state).get("label_names")
+    return None if text is None else bytes(text.tolist()).decode()
 
 
 def with_current_labels(task: BundleInferTask, bundle: str, conf: dict[str, str]) -> BundleInferTask:
     """``task``, or a new one where a training published other names: the network has one output for each name."""
-    names = Path(bundle) / "models" / "model.labels.json"
-    published = names.read_text() if names.is_file() else None
+    published = names_in(Path(bundle) / "models" / "model.pt")
     if getattr(task, "published_names", published) != published:
         task = BundleInferTask(bundle, conf)
     task.published_names = published

@@ -1,48 +1,17 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Which labels a network has, and what names mean to it."""
+"""What names mean to a network: the text features of its own labels, or of others by a text model."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .text_features import TABLE, encode_names
-
-# Beside the scripts, wherever a program that loads the bundle runs.
-METADATA = Path(__file__).resolve().parents[1] / "configs" / "metadata.json"
-
-
-def label_names(weights: str | Path, metadata: Mapping[str, Any] | None = None) -> list[str]:
-    """The labels of ``weights``, in the order of its output channels.
-
-    Of ``NAME.pt`` they are in ``NAME.labels.json`` or, as training writes it, in ``labels.json`` beside it: a list of
-    names. Without such a file they are the bundle's own: the channels of ``pred`` in its metadata.
-
-    Args:
-        weights: the file, which need not be there.
-        metadata: in the place of the bundle's own.
-
-    Raises:
-        ValueError: a file of labels that is no list of names.
-    """
-    weights = Path(weights)
-    for own in (weights.with_suffix(".labels.json"), weights.with_name("labels.json")):
-        if own.is_file():
-            names = json.loads(own.read_text())
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise ValueError(f"{own}: expected a list of names, as training writes it")
-            return names
-    metadata = json.loads(METADATA.read_text()) if metadata is None else metadata
-    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    return [channels[key] for key in sorted(channels, key=int) if key != "0"]
 
 
 def matched(name: str, labels: Sequence[str]) -> str | None:
