@@ -28,7 +28,7 @@ ROWS = {
     "click": ["published_1", "ours_1", "published_10", "ours_10", "ours_8_objects"],
     "bundle": ["encode_fp32", "encode_default", "click_fp32", "click_default"],
     "requests": [f"{kind}{row}_click" for kind in ("", "small_") for row in ("first", "further", "known")],
-    "precision": ["float32", "mixed", "bfloat16", "int8"],
+    "precision": ["float32", "mixed", "bfloat16"],
     "attention": ["naive_32", "sdpa_32", "dense_32", "naive_64", "sdpa_64", "dense_64"],
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, prepare_for_inference
+from bundles.fastsam3d.scripts.inference.speed.fast_path import choose_precision, prepare_for_inference
 from common.precision import computes_bfloat16
 from common.weights import weights_key
 from tools.benchmark.timing import Contestant
@@ -25,9 +25,9 @@ def about(quick: bool) -> str:
 
 
 def contestants(device: torch.device, quick: bool) -> list[Contestant]:
-    """Rows encode_* and click_*: float32 without the fast path, the default precision, bfloat16 and, on a CPU, int8.
+    """Rows encode_* and click_*: float32 without the fast path, the default precision and bfloat16.
 
-    A processor that does not compute in bfloat16 emulates the last two, many times as slowly: they are left out.
+    A processor that does not compute in bfloat16 emulates the last one, many times as slowly: it is left out.
     """
     size = 32 if quick else 128
     network = build_network().to(device).eval()
@@ -37,8 +37,6 @@ def contestants(device: torch.device, quick: bool) -> list[Contestant]:
     precisions = {"fp32": "float32", "default": choose_precision("mixed", device)}
     if computes_bfloat16(device):
         precisions["bfloat16"] = "bfloat16"
-        if device.type == "cpu":
-            precisions["int8"] = "int8"
     encodes, clicks = [], []
     for name, precision in precisions.items():
         fast = network if name == "fp32" else prepare_for_inference(network, precision)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, prepare_for_inference
 from bundles.fastsam3d.scripts.inference.label_map import label_map
 from bundles.fastsam3d.scripts.inference.search import Look, Stage, View
+from bundles.fastsam3d.scripts.inference.speed.fast_path import choose_precision, prepare_for_inference
 from bundles.fastsam3d.scripts.networks.embedding import Embedding
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bundles.fastsam3d.scripts.inference.fast_layers import faster
-from bundles.fastsam3d.scripts.inference.fast_path import choose_precision, in_one_piece
+from bundles.fastsam3d.scripts.inference.speed.fast_path import choose_precision, in_one_piece
+from bundles.fastsam3d.scripts.inference.speed.layers import faster
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
 from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D
 from bundles.fastsam3d.scripts.networks.student import StudentEncoder3D
@@ -54,8 +54,6 @@ def contestants(device: torch.device, quick: bool) -> list[Contestant]:
         "compile": (auto, True, f"{auto}, torch.compile"),
         "bfloat16_plain": ("plain", False, "network.bfloat16() without the fast path"),
     }
-    if device.type == "cpu":
-        fast["int8"] = ("int8", False, "linear layers in int8, the rest in bfloat16")
     reference = student(volume).features
     rows = []
     for name, (precision, compiled, note) in fast.items():
@@ -85,11 +83,11 @@ def _contestant(name: str, build: Any, volume: Tensor, note: str) -> Contestant:
 
 def _fast(student: nn.Module, precision: str, compiled: bool) -> nn.Module:
     plain = precision == "plain"
-    dtype = torch.bfloat16 if plain or precision == "int8" else getattr(torch, precision)
+    dtype = torch.bfloat16 if plain else getattr(torch, precision)
     encoder = copy.deepcopy(student).to(dtype)
     if plain:
         return encoder
-    return in_one_piece(faster(encoder, "int8" if precision == "int8" else "plain" if compiled else "packed"), compiled)
+    return in_one_piece(faster(encoder, "plain" if compiled else "packed"), compiled)
 
 
 def _run(encoder: nn.Module, volume: Tensor) -> Any:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.fast_path import prepare_for_inference
+from bundles.fastsam3d.scripts.inference.speed.fast_path import prepare_for_inference
 from common.clicks import deepest_point, error_click
 from common.geometry import Grid, cube_around, resample
 from common.intensity import intensity_bounds, normalise
@@ -70,7 +70,7 @@ def contestants(device: torch.device, quick: bool) -> list[Contestant]:
     network = build_network().to(device).eval()
     if (BUNDLE / "models" / "model.pt").exists():
         load_weights(network, BUNDLE / "models" / "model.pt")
-    names = ["float32", "mixed", "bfloat16", *(["int8"] if device.type == "cpu" else ["float16"])]
+    names = ["float32", "mixed", "bfloat16", *([] if device.type == "cpu" else ["float16"])]
     networks = {name: prepare_for_inference(network, name) for name in names}
     dice: dict[str, list[tuple[float, str]]] = {name: [(1.0, "")] if name == AGAINST else [] for name in names}
     with tqdm(desc="objects", disable=quick, leave=False) as bar:

@@ -23,11 +23,11 @@ from ..common.intensity import NORMALISATIONS, intensity_bounds
 from ..common.prompts import ObjectPrompt, read_prompts
 from .cube_prompts import cube_prompt
 from .decoding import CubeMemory, decode_clicks
-from .fast_path import FastPath
 from .honoured import honoured
 from .label_map import count_voxels, label_map, object_logits
 from .scene import Scene
 from .search import Look, Settings, View, making_up_the_mask, next_look
+from .speed.fast_path import FastPath
 from .summary import summarise
 from .target import Target, place, shared_cubes
 
@@ -67,7 +67,7 @@ class Segmenter:
             which is also the most.
         window: intensities that count, see :func:`..common.intensity.intensity_bounds`.
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights.
-        amp: precision of the networks, see :func:`.fast_path.choose_precision`; ``mixed`` changes no mask visibly.
+        amp: precision of the networks, see :func:`.speed.fast_path.choose_precision`; ``mixed`` hardly changes a mask.
         compiled: run the image encoder through ``torch.compile``.
         rounds, one_way: how often the decoder is asked for the first prompts, and whether a further click changes the
             mask in one direction alone, see :func:`.decoding.decode_clicks`.
@@ -178,6 +178,7 @@ class _Viewing:
     def __init__(self, config: Segmenter, scene: Scene, network: nn.Module) -> None:
         self.config = config
         self.scene = scene
+        # Computes what the network computes, faster; with the network itself all else is the same.
         self.network, self.weights = config.fast_path(network, scene.image.device)
         find_bounds = lambda: intensity_bounds(scene.image, config.window)  # noqa: E731
         self.bounds, _ = config.cache.get((scene.content, "bounds"), config.window, find_bounds)

@@ -21,6 +21,8 @@ from .refiner import Refiner
 class FastSAM3D(nn.Module):
     """A promptable 3D segmentation network.
 
+    (Inference computes the same in less time: ``inference/speed/fast_path.py`` makes the copy that does.)
+
     Args:
         image_encoder: (B, 1, D, H, W) -> features (B, C, d, h, w), or an :class:`Embedding`.
         prompt_encoder: points, boxes and masks to tokens.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..networks.mask_decoder import Attention
+from ...networks.mask_decoder import Attention
 
 
 class TokensToImage(nn.Module):

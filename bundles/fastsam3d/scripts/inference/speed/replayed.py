@@ -10,7 +10,7 @@ from threading import Lock
 import torch
 from torch import Tensor, nn
 
-from ..networks.embedding import Embedding
+from ...networks.embedding import Embedding
 
 # Runs before the recording: the compiler, the choice of algorithms and the constants must not be part of it.
 WARM_UP = 3

@@ -5,13 +5,21 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
+import monai
 import torch
+from monai.networks.nets import UNet
 from torch import Tensor, nn
 
-from ..networks.drawing import DRAWN_LOGIT
-from ..networks.refiner import Refiner, nearness, seen_maps
+from ...networks.drawing import DRAWN_LOGIT
+from ...networks.refiner import Refiner, nearness, seen_maps
+
+ANOTHER_UNET = (
+    f"MONAI {monai.__version__} builds its U-Net in another way than the fast refiner knows: expected the version that "
+    "the bundle's metadata.json names"
+)
 
 
 class Sums(NamedTuple):
@@ -39,7 +47,7 @@ class SeenImage(NamedTuple):
 
 
 class FastRefiner(nn.Module):
-    """Computes what a :class:`..networks.refiner.Refiner` computes.
+    """Computes what a :class:`...networks.refiner.Refiner` computes.
 
     Of the 31 channels that its first convolutions read, 25 depend on the image alone and 4 on the clicks alone; only 2
     change from one round of a click to the next. A convolution is a sum over its input channels: the shares of the
@@ -51,15 +59,16 @@ class FastRefiner(nn.Module):
     Args:
         refiner: of inference; its inner part is changed to ``inner``.
         inner: dtype of all but the first and the last convolutions.
+
+    Raises:
+        RuntimeError: this MONAI builds its U-Net in another way.
     """
 
     def __init__(self, refiner: Refiner, inner: torch.dtype) -> None:
         super().__init__()
         self.context = refiner.context
-        down, *rest = refiner.unet.model
-        self.inner, self.rest = inner, nn.Sequential(*rest).to(inner)
-        first = _joined(down.residual, down.conv.unit0.conv)
-        self.activation = down.conv.unit0.adn
+        first, self.activation, rest = unet_parts(refiner.unet)
+        self.inner, self.rest = inner, rest.to(inner)
         edges, *after = refiner.edges
         self.after = nn.Sequential(*after)
         image = first.in_channels - 2 - 4
@@ -110,6 +119,39 @@ class FastRefiner(nn.Module):
         """
         dtype = self.image_down.weight.dtype
         return torch.cat([x.to(dtype).movedim(1, -1) for x in maps], dim=-1).movedim(-1, 1)
+
+
+def unet_parts(unet: UNet) -> tuple[nn.Conv3d, nn.Module, nn.Sequential]:
+    """The first level of MONAI's U-Net taken apart, and all after it.
+
+    Returns:
+        one convolution for the first unit's residual and main path, their outputs one after the other; what follows
+        on the main path; and all that follows the unit.
+
+    Raises:
+        RuntimeError: these parts do not compute what the U-Net computes, as may be with another version of MONAI.
+    """
+    try:
+        down, *after = unet.model
+        convolution, activation = _joined(down.residual, down.conv.unit0.conv), down.conv.unit0.adn
+        rest = copy.deepcopy(nn.Sequential(*after))
+        same = _computes_the_same(unet, convolution, activation, rest)
+    except (AttributeError, TypeError, RuntimeError) as problem:
+        raise RuntimeError(f"{ANOTHER_UNET} ({problem})") from problem
+    if not same:
+        raise RuntimeError(ANOTHER_UNET)
+    return convolution, activation, rest
+
+
+@torch.no_grad()
+def _computes_the_same(unet: UNet, convolution: nn.Conv3d, activation: nn.Module, rest: nn.Module) -> bool:
+    """Whether the parts answer what the U-Net answers, to one small made-up input."""
+    made_up = torch.randn(1, convolution.in_channels, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    made_up = made_up.to(convolution.weight)
+    residual, main = convolution(made_up).chunk(2, dim=1)
+    expected, got = unet(made_up), rest(activation(main) + residual)
+    tolerance = 1e-3 if made_up.dtype == torch.float32 else 0.1
+    return bool((got - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def _joined(*convolutions: nn.Conv3d) -> nn.Conv3d:

@@ -6,8 +6,8 @@
 import pytest
 import torch
 
-from bundles.fastsam3d.scripts.inference.fast_path import in_one_piece
-from bundles.fastsam3d.scripts.inference.replayed import Replayed
+from bundles.fastsam3d.scripts.inference.speed.fast_path import in_one_piece
+from bundles.fastsam3d.scripts.inference.speed.replayed import Replayed
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")

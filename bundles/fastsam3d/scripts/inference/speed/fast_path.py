@@ -12,13 +12,13 @@ from threading import Lock
 import torch
 from torch import nn
 
-from ..common.precision import computes_bfloat16
-from ..common.weights import weights_key
-from .fast_layers import faster, mlps_in
-from .fast_refiner import FastRefiner
+from ...common.precision import computes_bfloat16
+from ...common.weights import weights_key
+from .layers import faster, mlps_in
+from .refiner import FastRefiner
 from .replayed import Replayed
 
-PRECISIONS = ("float32", "mixed", "bfloat16", "float16", "int8")
+PRECISIONS = ("float32", "mixed", "bfloat16", "float16")
 
 
 def choose_precision(amp: bool | str, device: torch.device) -> str:
@@ -29,7 +29,7 @@ def choose_precision(amp: bool | str, device: torch.device) -> str:
     another name out of PRECISIONS is taken as it is.
 
     Raises:
-        ValueError: another value, or int8 on a GPU.
+        ValueError: another value.
     """
     # A command line gives words.
     amp = {"true": True, "false": False}.get(str(amp).lower(), amp)
@@ -40,8 +40,6 @@ def choose_precision(amp: bool | str, device: torch.device) -> str:
         return ("bfloat16" if device.type == "cpu" else "float16") if amp else "float32"
     if amp not in PRECISIONS:
         raise ValueError(f"amp {amp!r}: expected auto, true, false or one of {', '.join(PRECISIONS)}")
-    if amp == "int8" and device.type != "cpu":
-        raise ValueError(f"amp int8 on {device}: int8 runs on CPUs only; expected auto, or device cpu")
     return amp
 
 
@@ -52,10 +50,9 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
     nothing of later changes to the weights, see :class:`FastPath`.
 
     Args:
-        network: as :class:`..networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is.
+        network: as :class:`...networks.fastsam3d.FastSAM3D`; one without these parts is returned as it is.
         precision: one of PRECISIONS. float32 changes nothing but the order of sums; mixed, of a network with a refiner,
-            computes that one's inner part and the encoder's MLPs in bfloat16, and the rest in float32; int8 quantises
-            the linear layers of the image encoder and computes the rest in bfloat16.
+            computes that one's inner part and the encoder's MLPs in bfloat16, and the rest in float32.
         compiled: run the image encoder through ``torch.compile`` (with CUDA graphs on a GPU): the first cube of each
             shape then waits for the compiler.
     """
@@ -64,8 +61,8 @@ def prepare_for_inference(network: nn.Module, precision: str, compiled: bool = F
         return network
     refined = getattr(network, "refiner", None) is not None
     fast = copy.deepcopy(network).eval().requires_grad_(False)
-    half = torch.bfloat16 if precision in ("mixed", "int8") else getattr(torch, precision)
-    products = "int8" if precision == "int8" else "plain" if compiled else "packed"
+    half = torch.bfloat16 if precision == "mixed" else getattr(torch, precision)
+    products = "plain" if compiled else "packed"
     if precision == "mixed" and refined:
         fast.image_encoder = mlps_in(fast.image_encoder, half)
     if not exact:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..networks.layers import MLP, PatchEmbed3D
-from ..networks.mask_decoder import Attention, SplitCells
+from ...networks.layers import MLP, PatchEmbed3D
+from ...networks.mask_decoder import Attention, SplitCells
 from .few_tokens import ImageToTokens, TokensToImage
 
 # oneDNN lays a weight out for products with about so many rows; any other number works as well.
@@ -22,8 +22,8 @@ def faster(module: nn.Module, products: str = "packed") -> nn.Module:
 
     Args:
         module: changed in place.
-        products: how linear layers compute: ``packed`` where that is possible, ``plain`` (for the compiler, which
-            cannot look into packed weights), or ``int8``.
+        products: how linear layers compute: ``packed`` where that is possible, or ``plain`` for the compiler, which
+            cannot look into packed weights.
     """
     for name, child in module.named_children():
         if _is(child, MLP) and isinstance(child.act, nn.GELU):
@@ -68,8 +68,6 @@ def _is(module: nn.Module, kind: type) -> bool:
 
 def linear(layer: nn.Linear, products: str, many_rows: bool = False) -> nn.Module:
     """A linear layer in the form asked for; ``many_rows`` where it is given thousands of tokens."""
-    if products == "int8":
-        return Int8Linear(layer)
     return PackedLinear(layer) if products == "packed" and can_pack(layer.weight, many_rows) else layer
 
 
@@ -154,25 +152,6 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.activation, [], "none")
-
-
-class Int8Linear(nn.Module):
-    """A linear layer on a CPU with 8-bit weights, a scale for each output, and inputs quantised on every call."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        weight = layer.weight.detach().float()
-        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
-        quantised = torch.quantize_per_channel(
-            weight, scales.double(), torch.zeros(len(weight), dtype=torch.int64), 0, torch.qint8
-        )
-        self.packed = torch.ops.quantized.linear_prepack(quantised, layer.bias.detach().float())
-        # Without VNNI pairs of products are summed in 16 bits, where 8-bit inputs overflow; 7-bit ones do not.
-        self.short = not getattr(torch.cpu, "_is_vnni_supported", bool)()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
-        return torch.ops.quantized.linear_dynamic(x.float(), self.packed, self.short).to(x.dtype)
 
 
 class OneDNNConvolution(nn.Module):
