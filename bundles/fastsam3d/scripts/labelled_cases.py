@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from tqdm import tqdm
 
+from .common.reading.options import Reading
 from .volumes import LoadVolumed, read_labels
 
 # As many problems as a person reads at once.
@@ -38,12 +39,15 @@ class LoadLabelsd(MapTransform):
         return d
 
 
-def check_cases(items: Sequence[Mapping[str, Any]], progress: bool = True) -> list[dict[str, Any]]:
+def check_cases(
+    items: Sequence[Mapping[str, Any]], progress: bool = True, reading: Reading | None = None
+) -> list[dict[str, Any]]:
     """Read every image and label map once, and say which classes each one holds.
 
     Args:
         items: from :func:`..common.data_list.read_data_list`.
         progress: show a progress bar.
+        reading: how images are read, see :class:`.volumes.LoadVolumed`.
 
     Returns:
         the items with ``classes``, ``{value: name}`` of the values that are in the label map; those without a name in
@@ -52,7 +56,7 @@ def check_cases(items: Sequence[Mapping[str, Any]], progress: bool = True) -> li
     Raises:
         ValueError: images or label maps that cannot be used, all of them in one message.
     """
-    load_image, load_labels = LoadVolumed("image"), LoadLabelsd("label")
+    load_image, load_labels = LoadVolumed("image", reading=reading), LoadLabelsd("label")
     checked, problems = [], []
     for item in tqdm(items, desc="checking", unit="volume", disable=not progress):
         try:

@@ -5,27 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import itk
-import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
-from monai.data.utils import to_affine_nd
-from monai.transforms import LoadImage
 from PIL import Image
 
 from .common.files import existing
 from .common.planes import Plane
+from .common.reading import nifti
+from .common.reading.dicom_picture import read_dicom_picture
+from .common.reading.dicom_tags import is_dicom
+from .common.reading.files import readable
+from .common.reading.options import BYTES_A_PIXEL, MAX_PIXELS, Reading, check_count
+from .common.reading.volume import DEFAULT, is_volume, read_volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-DICOM = (".dcm", ".dicom")
-VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 FORMATS = "PNG, JPEG, TIFF, BMP, a DICOM slice, or NIfTI, NRRD or MetaImage"
 EXIF_ORIENTATION = 274
+# It is one for all threads.
+_PILLOWS_LIMIT = Lock()
 # ITK's Python wrapping has no 16-bit colour type, but one of any number of channels.
 COLOUR16 = itk.ImageFileReader[itk.VectorImage[itk.US, 2]]
 
@@ -45,17 +47,6 @@ class Pixels:
     notes: list[str] = field(default_factory=list)
 
 
-def is_volume(path: str | Path) -> bool:
-    """Whether a file is of a kind that holds volumes, going by its name."""
-    return str(path).lower().endswith(VOLUMES)
-
-
-def is_dicom(path: str | Path) -> bool:
-    """Whether a file is DICOM, going by its content, whatever its name."""
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
 def check_file(path: str | Path) -> None:
     """Looks at the head of a file alone, so that a folder is checked before any of it is computed.
 
@@ -63,61 +54,45 @@ def check_file(path: str | Path) -> None:
         ValueError: missing, or no image.
     """
     path = existing(path, FORMATS)
-    with readable(path):
+    with readable(path, FORMATS):
         if is_volume(path):
-            if str(path).lower().endswith((".nii", ".nii.gz")):
-                nib.load(path)
+            if str(path).lower().endswith(nifti.SUFFIXES):
+                nifti.open_nifti(path)
         elif not is_dicom(path):
-            Image.open(path).close()
+            open_picture(path).close()
 
 
-def read_pixels(path: str | Path) -> Pixels:
+def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
     """The pixels of one 2D image, or of a volume of one slice as :class:`.common.planes.Plane` shows it.
 
+    Args:
+        path: of the file.
+        max_pixels: more are refused before any memory is taken for them.
+
     Raises:
-        ValueError: missing, unreadable, several pages or slices, or neither one nor three channels (and alpha).
+        ValueError: missing, unreadable, too large, several pages or slices, or neither one nor three channels (and
+            alpha).
     """
     path = existing(path, FORMATS)
     if is_volume(path):
-        return _checked(_single_slice(read_volume(path), path), path)
-    with readable(path):
-        pixels = _read_dicom(path) if is_dicom(path) else _read_picture(path)
+        return _checked(_single_slice(read_slices(path, Reading(max_voxels=max_pixels)), path), path)
+    with readable(path, FORMATS):
+        pixels = Pixels(*read_dicom_picture(path, max_pixels)) if is_dicom(path) else _read_picture(path, max_pixels)
     return _checked(pixels, path)
 
 
-def read_volume(path: str | Path) -> MetaTensor:
+def read_slices(path: str | Path, reading: Reading = DEFAULT) -> MetaTensor:
     """(1, X, Y, Z) with its affine, as stored; a file with two axes is a volume of one slice.
 
     Raises:
         ValueError: missing, unreadable, or several channels.
     """
-    path = existing(path, FORMATS)
-    with readable(path):
-        volume = LoadImage(image_only=True, ensure_channel_first=True)(path)
+    volume = read_volume(path, reading)
     if volume.ndim == 3:
-        volume = MetaTensor(volume.as_tensor()[..., None], affine=to_affine_nd(3, volume.affine), meta=volume.meta)
+        volume = MetaTensor(volume.as_tensor()[..., None], affine=volume.affine, meta=volume.meta)
     if volume.ndim != 4 or len(volume) != 1:
         raise ValueError(f"{path}: values of shape {tuple(volume.shape)}; expected a volume of one channel")
     return volume
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Any error of a reading library as a ValueError that names the file; ours as they are."""
-    try:
-        yield
-    except ValueError as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise unreadable(path, error) from error
-    except Exception as error:
-        raise unreadable(path, error) from error
-
-
-def unreadable(path: Path, error: Exception) -> ValueError:
-    """The error to raise for a file that a library could not read."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return ValueError(f"{path}: cannot be read ({lines[-1][:200]}); expected {FORMATS}")
 
 
 def _checked(pixels: Pixels, path: Path) -> Pixels:
@@ -135,8 +110,19 @@ def _checked(pixels: Pixels, path: Path) -> Pixels:
     return pixels
 
 
-def _read_picture(path: Path) -> Pixels:
-    with Image.open(path) as image:
+def open_picture(path: Path) -> Image.Image:
+    """Pillow's picture, its pixels not read yet, whatever its size: the limit is ours, and can be raised."""
+    with _PILLOWS_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _read_picture(path: Path, max_pixels: int) -> Pixels:
+    with open_picture(path) as image:
+        check_count(path, image.size, max_pixels, "max_pixels", BYTES_A_PIXEL)
         frames = getattr(image, "n_frames", 1)
         if frames != 1:
             raise ValueError(f"{path}: {frames} pages; expected one: save the one to segment as its own file")
@@ -167,23 +153,6 @@ def _read_colour16(path: Path) -> np.ndarray:
     return itk.array_from_image(reader.GetOutput())
 
 
-def _read_dicom(path: Path) -> Pixels:
-    image = itk.imread(str(path))
-    values = itk.array_from_image(image)
-    if image.GetImageDimension() == 3:
-        if len(values) != 1:
-            raise ValueError(f"{path}: {len(values)} frames; expected one slice a file")
-        values = values[0]
-    columns, rows = list(itk.spacing(image))[:2]
-    notes = []
-    metadata = dict(image)
-    if str(metadata.get("0028|0004", "")).strip() == "MONOCHROME1":
-        # ITK turns them within the range of their type, where signed values would look like Hounsfield units.
-        values = values.astype(np.int64) - int(values.min())
-        notes.append("stored with white as its lowest value (MONOCHROME1); turned, and counted from black")
-    return Pixels(values, (rows, columns), notes)
-
-
 def _single_slice(volume: MetaTensor, path: Path) -> Pixels:
     affine = np.asarray(volume.affine, dtype=np.float64)
     plane = Plane.of(affine, volume.shape[1:])
@@ -191,4 +160,4 @@ def _single_slice(volume: MetaTensor, path: Path) -> Pixels:
     slices = plane.slices(volume.as_tensor()[0])
     if len(slices) != 1:
         raise ValueError(f"{path}: {tuple(volume.shape[1:])} voxels; expected a volume of a single slice")
-    return Pixels(slices[0].numpy(), (rows, columns))
+    return Pixels(slices[0].numpy(), (rows, columns), list(volume.meta["notes"]))

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .common.intensity import intensity_bounds
+from .common.reading.options import MAX_PIXELS
 from .image_files import read_pixels
 
 # Of SAM's training images, in units of 0 to 255, red, green and blue.
@@ -36,14 +37,18 @@ class LoadImage2Dd(MapTransform):
         keys: of the paths.
         window: of intensities that are shown black and white, see :func:`.common.intensity.intensity_bounds`; with
             ``auto`` 8-bit images stay as they are.
+        max_pixels: of an image; more are refused before any memory is taken for them.
 
     Raises:
         ValueError: see :func:`.image_files.read_pixels`; an image without contrast.
     """
 
-    def __init__(self, keys: KeysCollection = "image", window: str | Sequence[float] = "auto") -> None:
+    def __init__(
+        self, keys: KeysCollection = "image", window: str | Sequence[float] = "auto", max_pixels: int = MAX_PIXELS
+    ) -> None:
         super().__init__(keys)
         self.window = window
+        self.max_pixels = max_pixels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -53,7 +58,7 @@ class LoadImage2Dd(MapTransform):
 
     def read_image(self, path: str) -> MetaTensor:
         """(3, H, W), see the class."""
-        pixels = read_pixels(path)
+        pixels = read_pixels(path, self.max_pixels)
         values = torch.from_numpy(np.ascontiguousarray(pixels.values.astype(pixels.values.dtype.newbyteorder("="))))
         try:
             shown = to_display(values, self.window).permute(2, 0, 1)

@@ -9,8 +9,7 @@ from typing import Any
 
 from ..common.files import existing
 from ..common.image_items import Given, check_names, image_items
-
-FORMATS = "a NIfTI, NRRD or MetaImage file, or the folder of a DICOM series"
+from ..common.reading.volume import FORMATS
 
 
 def list_items(image: Given, **prompts: Any) -> list[dict[str, Any]]:

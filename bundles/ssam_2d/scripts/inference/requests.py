@@ -16,7 +16,8 @@ from monai.transforms import MapTransform
 
 from ..common.planes import Plane
 from ..common.prompts import OBJECT_KEYS, read_prompts, to_json
-from ..image_files import is_volume, read_volume
+from ..common.reading.options import MAX_PIXELS, MAX_VOXELS, Reading
+from ..image_files import is_volume, read_slices
 from ..images import LoadImage2Dd, to_display
 
 
@@ -30,6 +31,8 @@ class LoadSlicesd(LoadImage2Dd):
         keys: of the paths.
         window: see :class:`..images.LoadImage2Dd`.
         slice_axis: see :meth:`..common.planes.Plane.of`.
+        max_pixels: see :class:`..images.LoadImage2Dd`.
+        max_voxels: the same of a volume.
     """
 
     def __init__(
@@ -37,9 +40,12 @@ class LoadSlicesd(LoadImage2Dd):
         keys: KeysCollection = "image",
         window: str | Sequence[float] = "auto",
         slice_axis: str | int = "auto",
+        max_pixels: int = MAX_PIXELS,
+        max_voxels: int = MAX_VOXELS,
     ) -> None:
-        super().__init__(keys, window)
+        super().__init__(keys, window, max_pixels)
         self.slice_axis = slice_axis
+        self.reading = Reading(max_voxels=max_voxels)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -48,7 +54,7 @@ class LoadSlicesd(LoadImage2Dd):
         return d
 
     def _read_volume(self, path: str) -> MetaTensor:
-        volume = read_volume(path)
+        volume = read_slices(path, self.reading)
         affine = np.asarray(volume.affine, dtype=np.float64)
         # Refuses another name before anything is computed.
         Plane.of(affine, volume.shape[1:], self.slice_axis)
@@ -61,7 +67,7 @@ class LoadSlicesd(LoadImage2Dd):
             "spatial_shape": np.array(volume.shape[1:]),
             "original_affine": affine,
             "plane": str(self.slice_axis),
-            "notes": json.dumps([]),
+            "notes": json.dumps(volume.meta["notes"]),
         }
         return MetaTensor(shown, affine=affine, meta=meta)
 

@@ -12,11 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 from PIL import Image
 from volumes import Phantom, dice, grid_around, write_dicom, write_itk, write_nifti
-
-from bundles.fastsam3d.scripts.volumes import check_volume
 
 GRID = grid_around(np.diag([2.0, 2.0, 2.0]), (24, 22, 20))
 BODY = Phantom(((12, -30, 45), (12, 10, 9)))
@@ -81,14 +78,14 @@ def test_no_image_at_all(refused, tmp_path, name, content):
 
 def test_folder_without_images(refused, tmp_path):
     (tmp_path / "empty").mkdir()
-    refused("empty.*cannot be read.*folder of one DICOM series", image=tmp_path / "empty")
+    refused("empty.*no DICOM image.*folder of one DICOM series", image=tmp_path / "empty")
 
 
 def test_folder_of_two_series(refused, tmp_path):
     values = (5 * BODY.image(GRID)).astype(np.int16)
     write_dicom(tmp_path / "two", values, GRID, "1.2.826.0.1.3680043.9.1")
     write_dicom(tmp_path / "two", values, GRID, "1.2.826.0.1.3680043.9.2")
-    refused("two.*more than one DICOM series.*expected the folder of a single one", image=tmp_path / "two")
+    refused("two.*more than one DICOM series.*1: CT.*2: CT", image=tmp_path / "two")
 
 
 def test_two_images_of_one_name(refused, image, tmp_path):
@@ -155,12 +152,6 @@ def test_several_channels(refused, tmp_path, channels):
 def test_five_axes(refused, tmp_path):
     file = write_nifti(tmp_path / "five.nii.gz", BODY.image(GRID)[..., None, None].repeat(3, -1), GRID)
     refused("five.nii.gz.*expected (a 3D volume|one)", image=file)
-
-
-def test_affine_without_size():
-    volume = MetaTensor(torch.rand(1, 3, 4, 5), affine=torch.diag(torch.tensor([2.0, 2.0, 0.0, 1.0])))
-    with pytest.raises(ValueError, match="x.nii.*affine.*is singular; expected one that gives voxels a size"):
-        check_volume(volume, "x.nii")
 
 
 # ---- prompts

@@ -12,9 +12,9 @@ import torch
 from monai.transforms import LoadImaged
 from volumes import grid_around, rotation
 
-from bundles.fastsam3d.scripts import nifti_reader
-from bundles.fastsam3d.scripts.nifti_reader import SLICES, NiftiReader
-from bundles.fastsam3d.scripts.volumes import LoadVolumed
+from common.reading import nifti
+from common.reading.nifti import SLICES, read_nifti
+from common.reading.volume import CONTENT, DEFAULT, read_volume
 
 TYPES = ["i1", "u1", "<i2", ">i2", "<u2", ">u4", "<i8", "<f4", ">f4", "<f8", ">f8"]
 GRID = grid_around(rotation(20, 30, -40) @ np.diag([-1.0, 2.0, 3.0]), (9, 8, 7))
@@ -26,7 +26,7 @@ def unpacker(request, monkeypatch):
     if request.param == "isal":
         pytest.importorskip("isal", reason="isal is not installed")
     else:
-        monkeypatch.setattr(nifti_reader, "gzip", gzip)
+        monkeypatch.setattr(nifti, "gzip", gzip)
 
 
 def write(path, voxels, affine=GRID.affine, kind=nib.Nifti1Image, slope=None):
@@ -40,7 +40,7 @@ def write(path, voxels, affine=GRID.affine, kind=nib.Nifti1Image, slope=None):
 def both(path):
     """What MONAI and what this project makes of a file."""
     plain = LoadImaged("image", image_only=True, ensure_channel_first=True)({"image": path})["image"]
-    return plain, LoadVolumed("image")({"image": path})["image"]
+    return plain, read_volume(path)
 
 
 def assert_same(path):
@@ -48,7 +48,8 @@ def assert_same(path):
     expected, loaded = both(path)
     assert loaded.is_contiguous() and loaded.dtype == torch.float32
     assert torch.equal(loaded.as_tensor(), expected.as_tensor())
-    assert loaded.meta.keys() <= {*expected.meta, "notes", "reused"}
+    assert loaded.meta.keys() <= {*expected.meta, "notes", CONTENT}
+    assert tuple(loaded.meta["spatial_shape"]) == tuple(expected.meta["spatial_shape"])
     torch.testing.assert_close(loaded.affine, expected.affine, rtol=0, atol=0)
     torch.testing.assert_close(loaded.meta["original_affine"], expected.meta["original_affine"], rtol=0, atol=0)
 
@@ -68,28 +69,28 @@ def test_volumes_of_any_depth_scaled_or_not(tmp_path, unpacker, kind, slope, dep
     assert_same(write(tmp_path / "a.nii.gz", voxels, kind=kind, slope=slope))
 
 
-def test_the_reader_itself_turns_the_voxels(tmp_path, unpacker):
-    path = write(tmp_path / "a.nii.gz", np.random.default_rng(0).random(GRID.shape, dtype=np.float32))
-    reader = NiftiReader()
-    voxels, meta = reader.get_data(reader.read(path))
-    assert voxels.flags.c_contiguous and voxels.dtype == np.float32
-    np.testing.assert_array_equal(voxels, nib.load(path).get_fdata(dtype=np.float32))
-    np.testing.assert_array_equal(meta["affine"], nib.load(path).affine)
+def test_the_voxels_are_turned(tmp_path, unpacker):
+    path = tmp_path / "a.nii.gz"
+    write(path, np.random.default_rng(0).random(GRID.shape, dtype=np.float32))
+    stored = read_nifti(path, DEFAULT)
+    assert stored.values.flags.c_contiguous and stored.values.dtype == np.float32
+    np.testing.assert_array_equal(stored.values, nib.load(path).get_fdata(dtype=np.float32))
+    np.testing.assert_array_equal(stored.affine, nib.load(path).affine)
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3, 2), (5, 4, 3, 1)])
-def test_other_shapes_are_left_to_monai(tmp_path, unpacker, shape):
-    path = write(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 9, shape, dtype=np.int16))
-    plain, ours = (r.get_data(r.read(path))[0] for r in (nifti_reader.NibabelReader(), NiftiReader()))
-    assert ours.dtype == plain.dtype
-    np.testing.assert_array_equal(ours, plain)
-
-
-def test_several_files_are_left_to_monai(tmp_path):
-    paths = [write(tmp_path / f"{n}.nii.gz", np.full(GRID.shape, n, np.int16)) for n in range(2)]
-    reader = NiftiReader()
-    voxels, _ = reader.get_data(reader.read(paths))
-    np.testing.assert_array_equal(voxels, np.stack([np.full(GRID.shape, n) for n in range(2)]))
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [((5, 4), (5, 4)), ((5, 4, 3, 2), (5, 4, 3, 2)), ((5, 4, 3, 1), (5, 4, 3)), ((5, 4, 3, 1, 1), (5, 4, 3))]
+    + [((5, 4, 3, 1, 2), (5, 4, 3, 2)), ((5, 4, 1), (5, 4, 1)), ((5, 4, 3, 1, 1, 1), (5, 4, 3))],
+)
+def test_axes_beyond_the_third_of_one_voxel_are_left_out(tmp_path, unpacker, stored, read):
+    path = tmp_path / "a.nii.gz"
+    voxels = np.random.default_rng(0).integers(0, 9, stored, dtype=np.int16)
+    write(path, voxels)
+    for exact in (False, True):
+        values = read_nifti(path, DEFAULT, exact).values
+        assert values.dtype == (np.int16 if exact else np.float32)
+        np.testing.assert_array_equal(values, voxels.reshape(read))
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9, 0.99])
@@ -98,7 +99,7 @@ def test_a_file_that_was_cut_is_refused(tmp_path, unpacker, kept):
     write(path, np.random.default_rng(0).integers(0, 999, (32, 32, 3 * SLICES), dtype=np.int16))
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(ValueError, match="cannot be read"):
-        LoadVolumed("image")({"image": str(path)})
+        read_volume(path)
 
 
 def test_a_file_that_lacks_voxels_is_refused(tmp_path, unpacker):
@@ -106,7 +107,7 @@ def test_a_file_that_lacks_voxels_is_refused(tmp_path, unpacker):
     write(path, np.random.default_rng(0).integers(0, 999, (16, 16, 3 * SLICES), dtype=np.int16))
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-1000]))
     with pytest.raises(ValueError, match="cannot be read"):
-        LoadVolumed("image")({"image": str(path)})
+        read_volume(path)
 
 
 def test_damaged_voxels_are_refused(tmp_path, unpacker):
@@ -117,13 +118,12 @@ def test_damaged_voxels_are_refused(tmp_path, unpacker):
     content[middle : middle + 64] = bytes(64)
     path.write_bytes(content)
     with pytest.raises(ValueError, match="cannot be read"):
-        LoadVolumed("image")({"image": str(path)})
+        read_volume(path)
 
 
 def test_volumes_are_known_by_their_voxels(tmp_path, unpacker):
     def content(name, voxels, **kwargs):
-        load = LoadVolumed("image", cache_bytes=1 << 20)
-        return load({"image": write(tmp_path / name, voxels, **kwargs)})["image"].meta["content"]
+        return read_volume(write(tmp_path / name, voxels, **kwargs)).meta.get(CONTENT, name)
 
     voxels = np.random.default_rng(0).integers(0, 99, (6, 4, 3 * SLICES), dtype=np.int16)
     other = voxels.copy()

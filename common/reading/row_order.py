@@ -5,41 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data import ImageReader
 
 # Of the volume at a time: what is turned stays in the processor's cache, and a large volume needs no third copy.
 BYTES = 1 << 19
-
-
-class RowOrder(ImageReader):
-    """A reader whose voxels are float32 with their last axis innermost, as MONAI will want them next.
-
-    Files have the first axis innermost. MONAI leaves it to numpy to turn a volume around, which goes voxel by voxel.
-
-    Args:
-        reader: that reads the file.
-    """
-
-    def __init__(self, reader: ImageReader) -> None:
-        self.reader = reader
-
-    def verify_suffix(self, filename: Any) -> bool:
-        """As the reader."""
-        return self.reader.verify_suffix(filename)
-
-    def read(self, data: Any, **kwargs: Any) -> Sequence[Any] | Any:
-        """As the reader."""
-        return self.reader.read(data, **kwargs)
-
-    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        """The reader's voxels and meta data."""
-        voxels, meta = self.reader.get_data(img)
-        return in_rows(voxels), meta
 
 
 def in_rows(volume: np.ndarray) -> np.ndarray:
@@ -58,3 +32,13 @@ def in_rows(volume: np.ndarray) -> np.ndarray:
         columns = part.flatten(1).t().contiguous().view(*part.shape[1:], len(part))
         turned[:, start : start + step] = columns.transpose(0, 1)
     return turned.numpy()
+
+
+@contextmanager
+def held_by_float32(path: Path) -> Iterator[None]:
+    """Raises ValueError where a finite number of a file becomes infinite in float32."""
+    try:
+        with np.errstate(over="raise"):
+            yield
+    except FloatingPointError as error:
+        raise ValueError(f"{path}: numbers beyond 3.4e38, more than 32 bits hold; expected smaller ones") from error

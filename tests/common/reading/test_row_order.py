@@ -12,9 +12,9 @@ from monai.data import ITKWriter
 from monai.transforms import LoadImaged
 from volumes import grid_around, rotation
 
-from bundles.fastsam3d.scripts import row_order
-from bundles.fastsam3d.scripts.row_order import in_rows
-from bundles.fastsam3d.scripts.volumes import LoadVolumed
+from common.reading import row_order
+from common.reading.row_order import in_rows
+from common.reading.volume import read_volume
 
 TYPES = ["?", "i1", "u1", "<i2", ">i2", "<u2", ">u4", "<i8", "<f2", "<f4", ">f4", "<f8", ">f8"]
 
@@ -63,6 +63,6 @@ def test_what_is_loaded_is_what_monai_loads(tmp_path, name):
     writer.set_metadata({"affine": torch.as_tensor(grid.affine)})
     writer.write(path)
     expected = LoadImaged("image", image_only=True, ensure_channel_first=True)({"image": path})["image"]
-    loaded = LoadVolumed("image")({"image": path})["image"]
+    loaded = read_volume(path)
     assert loaded.is_contiguous() and torch.equal(loaded.as_tensor(), expected.as_tensor())
     torch.testing.assert_close(loaded.affine, expected.affine)
