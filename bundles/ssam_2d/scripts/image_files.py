@@ -16,7 +16,8 @@ from PIL import Image
 
 from .common.files import existing
 from .common.planes import Plane
-from .common.reading import nifti
+from .common.reading import dicom_tags, nifti
+from .common.reading import volume as volumes
 from .common.reading.dicom_picture import read_dicom_picture
 from .common.reading.dicom_tags import is_dicom
 from .common.reading.files import readable
@@ -24,6 +25,8 @@ from .common.reading.options import BYTES_A_PIXEL, MAX_PIXELS, Reading, check_co
 from .common.reading.volume import DEFAULT, is_volume, read_volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+DICOM = dicom_tags.SUFFIXES
+VOLUMES = volumes.SUFFIXES
 FORMATS = "PNG, JPEG, TIFF, BMP, a DICOM slice, or NIfTI, NRRD or MetaImage"
 EXIF_ORIENTATION = 274
 # It is one for all threads.
