@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from stand_in import ThresholdNetwork
 
-from tools.label_server.__main__ import arguments, environment, server_command
+from tools.label_server.__main__ import arguments, environment, rules, server_command
 from tools.label_server.app_folder import ROOT
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -70,7 +70,7 @@ def running(
     """A server on ``app``, as our command starts it, or with nothing but the stock parts."""
     port = free_port()
     options = arguments().parse_args([str(studies), "--port", str(port), *more])
-    env = environment(app)
+    env = environment(app, rules(options))
     env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], *STAND_INS])
     temporary = folder / "temporary"
     temporary.mkdir()

@@ -33,7 +33,7 @@ def infer(server, params, image="errors", model="fastsam3d_deepgrow"):
         ({"background": [[1, 2, 3]]}, "expected at least one foreground point"),
         ({"points": [[1, 2, 3]], "point_labels": [1, 0]}, "expected one label for each point"),
         ({"box": [[9, 9, 9], [1, 1, 1]]}, "minimum above its maximum"),
-        ({"scribble": "/nowhere/scribble.nii.gz"}, "no such file"),
+        ({"scribble": "/nowhere/scribble.nii.gz"}, "a server opens no file that a request names"),
         ({}, "no prompt was given"),
         ({**CLICK, "device": "tpu"}, "device 'tpu' is not there: expected one of"),
         ({**CLICK, "device": "cuda:77"}, "device 'cuda:77' is not there: expected one of"),
@@ -62,8 +62,8 @@ def test_what_is_not_there_is_named(known, image):
     assert "there is no image 'nobody'" in answer["detail"]
     assert "expected one of" in answer["detail"]
     status, answer = infer(known, CLICK, model="nothing")
-    assert status == 400
-    assert "no model 'nothing'" in answer["detail"]
+    assert status == 404
+    assert "there is no model 'nothing': expected one of fastsam3d_deepedit" in answer["detail"]
     status, answer = infer(known, CLICK, image="")
     assert status >= 400
     assert answer["detail"]
@@ -92,7 +92,7 @@ def test_a_label_for_no_image_is_refused(known, tmp_path):
     with pytest.raises(MONAILabelClientException) as refused:
         known.client().save_label("nobody", str(tmp_path / "label.nii.gz"), tag="final")
     assert "Status: 404" in refused.value.msg
-    assert "Image nobody not found" in refused.value.msg
+    assert "there is no image 'nobody'" in refused.value.msg
 
 
 def test_an_empty_folder_of_studies_is_served_and_said(start, tmp_path):

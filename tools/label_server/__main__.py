@@ -6,17 +6,24 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
+import re
+import secrets
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+from .app.sam_bundles.rules import LOCAL, Rules
 from .app_folder import FOLDERS, OURS, ROOT, make_app
 
 APP = ROOT / "runs" / "monailabel"
 IMAGES = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.bmp", "*.tif")
+TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,512}")
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
+HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -32,6 +39,20 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=8000, help="8000 where nothing is said")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this computer alone)")
+    parser.add_argument(
+        "--token",
+        nargs="?",
+        const="",
+        help="key that every client has to give; one is made where none is named. Needed to listen elsewhere",
+    )
+    listed_names = {"action": "append", "default": []}
+    parser.add_argument(
+        "--allow-host", **listed_names, metavar="NAME", help="further name by which clients call this server"
+    )
+    parser.add_argument(
+        "--allow-origin", **listed_names, metavar="URL", help="web page of another origin that may talk to it"
+    )
+    parser.add_argument("--max-upload", type=int, default=4096, metavar="MIB", help="of one request (4096)")
     parser.add_argument("--labels", default="", help="what you will click on in volumes, such as liver,spleen")
     parser.add_argument("--labels-2d", default="", help="what you will label in 2D images, and train ssam_2d on")
     parser.add_argument(
@@ -90,14 +111,57 @@ def check_port(host: str, port: int) -> None:
             raise ValueError(f"{host}:{port}: {error}; is another server running? Give another --port") from error
 
 
-def environment(app: Path) -> dict[str, str]:
+def rules(options: argparse.Namespace) -> Rules:
+    """Who may talk to the server.
+
+    Raises:
+        ValueError: it would listen to other computers without a token, or something that is no token, name or origin.
+    """
+    token = options.token
+    here = is_loopback(options.host)
+    if token is None and not here:
+        raise ValueError(
+            f"--host {options.host} lets other computers in: expected --token too (alone, and one is made), so that "
+            f"not everybody in the network reads the images; or --host 127.0.0.1"
+        )
+    if token == "":
+        token = secrets.token_urlsafe(24)
+    if token is not None and not TOKEN.fullmatch(token):
+        raise ValueError("--token is too short or has other characters: expected 16 or more of A-Z a-z 0-9 . _ ~ -")
+    for origin in options.allow_origin:
+        if not ORIGIN.fullmatch(origin):
+            raise ValueError(f"--allow-origin {origin}: expected an address such as https://viewer.example.org")
+    for name in options.allow_host:
+        if not HOST.fullmatch(name):
+            raise ValueError(f"--allow-host {name}: expected a name or address without a port")
+    if options.max_upload < 1:
+        raise ValueError(f"--max-upload {options.max_upload}: expected MiB, 1 or more")
+    own = [] if options.host in ("0.0.0.0", "::") else [f"[{options.host}]" if ":" in options.host else options.host]
+    hosts = [*LOCAL, *own, *(name.lower() for name in options.allow_host)]
+    origins = [origin.lower() for origin in options.allow_origin]
+    return Rules(list(dict.fromkeys(hosts)), origins, token or "", options.max_upload * 2**20)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this computer's own, which no other one reaches."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def environment(app: Path, allowed: Rules) -> dict[str, str]:
     """The variables of the server's process: no downloads, our files importable, its tools found."""
     needs = [sys.executable, "-c", "import torchvision.utils"]
     stand_in = [] if subprocess.run(needs, capture_output=True).returncode == 0 else [str(OURS / "stand_in")]
     return {
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(IMAGES),
         **os.environ,
+        **allowed.to_environment(),
         "BUNDLE_DOWNLOAD_SRC": "local",
+        "MONAI_LABEL_SESSION_PATH": str(app / "sessions"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": os.pathsep.join([*stand_in, str(app)]),
     }
@@ -127,6 +191,7 @@ def main(given: list[str] | None = None) -> int:
         studies = checked_studies(options.studies, app)
         if not options.set_up_only:
             check_port(options.host, options.port)
+        allowed = rules(options)
         models, remarks = make_app(app, names, labels, options.fresh_weights)
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -136,10 +201,12 @@ def main(given: list[str] | None = None) -> int:
     print(f"{app} serves {', '.join(models)}")
     if options.set_up_only:
         return 0
+    if options.token == "":
+        print(f"token: {allowed.token}")
     print("starting, some seconds ...", flush=True)
     # In the folder of the app, because MONAI Label reads a file .env from where it is started.
     os.chdir(app)
-    os.execve(sys.executable, server_command(app, studies, models, options), environment(app))
+    os.execve(sys.executable, server_command(app, studies, models, options), environment(app, allowed))
 
 
 if __name__ == "__main__":

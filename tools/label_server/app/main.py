@@ -8,6 +8,7 @@ MONAI Label looks here for the one class that names ``MONAILabelApp`` among its 
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 # As a module, because the class in it names MONAILabelApp too.
@@ -18,16 +19,38 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import strtobool
 from sam_bundles.labels import check_trained, with_current_labels
-from sam_bundles.requests import check_device
+from sam_bundles.served_bundle import ServedBundle
 from sam_bundles.studies import SeriesFolders
 from sam_bundles.tools import ClickTool
 from sam_bundles.uncertainty import Uncertain, Uncertainty
+from sam_bundles.worker import Worker
 
 
 class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
     """Serves each bundle as the stock app does, and with all the tools that a viewer has for it."""
+
+    @property
+    def infers(self) -> dict[str, InferTask]:
+        """Models by name."""
+        return self._infers
+
+    @property
+    def trainers(self) -> dict[str, TrainTask]:
+        """Models that can be trained."""
+        return self._trainers
+
+    @property
+    def strategies(self) -> dict[str, Strategy]:
+        """Ways to choose the next image."""
+        return self._strategies
+
+    @property
+    def scoring_methods(self) -> dict[str, ScoringMethod]:
+        """Ways to score images."""
+        return self._scoring_methods
 
     def init_datastore(self) -> Datastore:
         """A folder of images and DICOM series, or whatever the stock app makes of an address."""
@@ -42,10 +65,10 @@ class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
 
     def init_infers(self) -> dict[str, InferTask]:
         """A model of clicks also takes clicks by label name, and scribbles: viewers ask for these by its type."""
-        infers = super().init_infers()
+        infers: dict[str, InferTask] = {}
         for name, bundle in self.models.items():
-            infers[name] = with_current_labels(infers[name], bundle, self.conf)
-        for name, task in list(infers.items()):
+            task = with_current_labels(ServedBundle(bundle, self.conf), bundle, self.conf)
+            infers[name] = task
             if task.type == InferType.DEEPGROW:
                 plain = name.replace("_deepgrow", "")
                 infers[name] = ClickTool(task, InferType.DEEPGROW)
@@ -64,13 +87,40 @@ class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
         return {**super().init_strategies(), "uncertain": Uncertain()}
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Whatever is wrong with a request is said before any work starts."""
-        check_device(request.get("device"))
-        name = request.get("model")
+        """A mask; in the server by another process, in a background task by this one.
+
+        Args:
+            request: ``model``, ``image`` (an absolute path, or the name of an image of the studies), and the options.
+            datastore: where the mask is kept as a label, if ``save_label`` is among the options.
+        """
+        store = datastore or self.datastore()
+        image = request["image"]
+        path = image if os.path.isabs(image) else store.get_image_uri(image)
+        asked = {**request, "image": path}
+        if self._server_mode:
+            answer = self.worker.ask(asked)
+            file, params = answer["file"], answer["params"]
+        else:
+            file, params = self.run_task(asked)
+        label = file
+        if request.get("save_label"):
+            label = store.save_label(image, file, request["label_tag"], {"model": request["model"], "params": params})
+        return {"label": label, "tag": request.get("label_tag"), "file": file, "params": params}
+
+    def run_task(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """The mask's file and what is said of it, by the network in this process."""
+        name = request["model"]
         if name in self.models:
             self._infers[name] = with_current_labels(self._infers[name], self.models[name], self.conf)
             check_trained(name, self._infers[name])
-        return super().infer(request, datastore)
+        return self._infers[name](request)
+
+    def server_mode(self, mode: bool) -> None:
+        """Whether this is the server: then images are read by a process of their own, which starts at once."""
+        super().server_mode(mode)
+        if mode:
+            self.worker = Worker(settings.MONAI_LABEL_INFER_TIMEOUT)
+            self.worker.start()
 
     def on_init_complete(self) -> None:
         """Tell the person at the keyboard what to do next."""

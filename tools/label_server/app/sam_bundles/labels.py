@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from monailabel.tasks.infer.bundle import BundleInferTask
+
+from .served_bundle import ServedBundle
 
 
 def names_in(weights: Path) -> str | None:
@@ -18,16 +19,16 @@ def names_in(weights: Path) -> str | None:
     return None if text is None else bytes(text.tolist()).decode()
 
 
-def with_current_labels(task: BundleInferTask, bundle: str, conf: dict[str, str]) -> BundleInferTask:
+def with_current_labels(task: ServedBundle, bundle: str, conf: dict[str, str]) -> ServedBundle:
     """``task``, or a new one where a training published other names: the network has one output for each name."""
     published = names_in(Path(bundle) / "models" / "model.pt")
     if getattr(task, "published_names", published) != published:
-        task = BundleInferTask(bundle, conf)
+        task = ServedBundle(bundle, conf)
     task.published_names = published
     return task
 
 
-def check_trained(name: str, task: BundleInferTask) -> None:
+def check_trained(name: str, task: ServedBundle) -> None:
     """Raise a ValueError where a model by label name does not know the labels that it is served with."""
     known = [label.lower() for label in getattr(task.network, "labels", ())]
     missing = [label for label in task.labels if label not in known]

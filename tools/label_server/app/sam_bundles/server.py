@@ -1,44 +1,69 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""MONAI Label's web application, whose errors say in a sentence what was wrong.
+"""The web application: our routes before MONAI Label's functions, behind the gate.
 
-Without this a client is told "Internal Server Error", whatever it did.
+MONAI Label's own application answers any web page, hands requests on unread, and computes while others wait.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import anyio
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
-from monailabel.app import app
-from monailabel.endpoints import infer
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
+from monailabel.interfaces.utils.app import app_instance
+from starlette.exceptions import HTTPException
 
-from .studies import SeriesFolders
+from .gate import Gate
+from .requests import describe
+from .routes import pages, router
+from .rules import Rules
 
-EXPECTED = 'expected an object such as {"foreground": [[i, j, k]]}'
+# More than may wait for a mask, so that others are always answered.
+THREADS = 96
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Start MONAI Label's app, and end what it started."""
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    instance = app_instance()
+    instance.server_mode(True)
+    instance.on_init_complete()
+    yield
+    instance.worker.stop()
 
 
 def describe_errors(app: FastAPI) -> None:
-    """Answer 400 for bad input, 404 for what is not there and 500 for the rest, with ``{"detail": a sentence}``."""
-
-    @app.exception_handler(json.JSONDecodeError)
-    def malformed(request: Request, error: json.JSONDecodeError) -> JSONResponse:
-        return JSONResponse({"detail": f"params is not valid JSON ({error}); {EXPECTED}"}, 400)
+    """Answer 4xx for bad input and 500 for the rest, with ``{"detail": a sentence}``."""
 
     @app.exception_handler(ValueError)
     def bad_input(request: Request, error: ValueError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 400)
 
+    @app.exception_handler(RequestValidationError)
+    def bad_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [{**item, "loc": item["loc"][1:]} for item in error.errors()]
+        return JSONResponse({"detail": describe(errors, [])}, 422)
+
     @app.exception_handler(MONAILabelException)
     def refused(request: Request, error: MONAILabelException) -> JSONResponse:
         missing = isinstance(error, ImageNotFoundException | LabelNotFoundException)
         return JSONResponse({"detail": error.msg}, 404 if missing else 400)
+
+    @app.exception_handler(HTTPException)
+    def refused_with_status(request: Request, error: HTTPException) -> JSONResponse:
+        detail = error.detail
+        if detail in ("Not Found", "Method Not Allowed"):
+            place = f"{request.method} {request.url.path[:80]}"
+            detail = f"{place} is no request to this server: expected one of those in docs/monailabel.md"
+        return JSONResponse({"detail": detail}, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     def failed(request: Request, error: Exception) -> JSONResponse:
@@ -47,19 +72,18 @@ def describe_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": text}, 500)
 
 
-def with_object(run: Callable) -> Callable:
-    """The endpoint's function, for params that are an object alone: it takes other JSON for granted and fails."""
+def make_app(rules: Rules) -> Gate:
+    """The application behind its gate."""
+    # Pages of documentation would load scripts from elsewhere.
+    app = FastAPI(title="MONAI Label", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.rules = rules
+    if rules.origins:
+        methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
+        app.add_middleware(CORSMiddleware, allow_origins=rules.origins, allow_methods=methods, allow_headers=["*"])
+    app.include_router(router)
+    app.include_router(pages)
+    describe_errors(app)
+    return Gate(app, rules)
 
-    @functools.wraps(run)
-    def checked(background_tasks: Any, model: str, image: str, session_id: str, params: str, *files: Any) -> Any:
-        if params and not isinstance(json.loads(params), dict):
-            raise ValueError(f"params is {params[:80]}: {EXPECTED}")
-        return run(background_tasks, model, image, session_id, params, *files)
 
-    return checked
-
-
-describe_errors(app)
-infer.run_inference = with_object(infer.run_inference)
-# The endpoint writes DICOM SEG for a DICOMweb server alone; a folder that holds the series can do as well.
-infer.DICOMWebDatastore = (infer.DICOMWebDatastore, SeriesFolders)
+app = make_app(Rules.from_environment())

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferType
-from monailabel.tasks.infer.bundle import BundleInferTask
+
+from .served_bundle import ServedBundle
 
 # What the bundle calls its one label.
 DEFAULT_NAME = "object"
 
 
-class ClickTool(BundleInferTask):
+class ClickTool(ServedBundle):
     """A served bundle of clicks under one of the types that tell a viewer what to send.
 
     All tools made of one task share its network, configuration and caches: an object clicked with one tool is corrected
@@ -30,7 +31,7 @@ class ClickTool(BundleInferTask):
             label map with strokes.
     """
 
-    def __init__(self, task: BundleInferTask, type: str) -> None:
+    def __init__(self, task: ServedBundle, type: str) -> None:
         self.__dict__.update(vars(task))
         self.type = type
         if type == InferType.DEEPEDIT:
