@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai.data import Dataset
@@ -14,7 +15,15 @@ class CaseDataset(Dataset):
     """A ``Dataset`` that returns only the image, with its prompts in the meta, because prompts cannot be collated.
 
     If a transform fails, its own error is raised, not MONAI's wrapper, which only names the transform.
+
+    Raises:
+        ValueError: no items. A server resolves the rest of a configuration without them.
     """
+
+    def __init__(self, data: Sequence[Any], transform: Callable | None = None) -> None:
+        if not data:
+            raise ValueError("no image was given: expected --image with a file, a folder or a list")
+        super().__init__(data, transform)
 
     def _transform(self, index: int) -> dict[str, Any]:
         try:

@@ -15,7 +15,7 @@ Given = str | Path | Mapping[str, Any] | Sequence[str | Path | Mapping[str, Any]
 
 
 def image_items(image: Given, request: Mapping[str, Any], expected: str) -> list[dict[str, Any]]:
-    """One item for each image that was named: ``image``, its path, and its request.
+    """One item for each image that was named: ``image``, its path, and its request; none for None, as on a server.
 
     Args:
         image: a path, or a list of paths that all get the same request, or of dictionaries with ``image`` and a
@@ -24,8 +24,10 @@ def image_items(image: Given, request: Mapping[str, Any], expected: str) -> list
         expected: what an image may be, for the message.
 
     Raises:
-        ValueError: no image, or another form.
+        ValueError: an empty name or list, or another form.
     """
+    if image is None:
+        return []
     if not image:
         raise ValueError(f"no image was given: expected --image with {expected}")
     if not isinstance(image, (str, Path, Mapping, list, tuple)):

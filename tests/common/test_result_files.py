@@ -50,10 +50,11 @@ def test_a_link_has_its_own_name(tmp_path):
 
 
 def test_forms_of_images():
+    assert image_items(None, {"box": None}, "") == []
     assert image_items("a.nii", {"box": None}, "") == [{"image": "a.nii", "box": None}]
     two = image_items(["a.nii", {"image": "b.nii", "box": 2}], {"box": 1}, "")
     assert two == [{"image": "a.nii", "box": 1}, {"image": "b.nii", "box": 2}]
-    for wrong, reason in ((None, "no image was given"), (3, "image is 3"), ([{"box": 1}], "image is None"), ([3], "3")):
+    for wrong, reason in (("", "no image was given"), (3, "image is 3"), ([{"box": 1}], "image is None"), ([3], "3")):
         with pytest.raises(ValueError, match=reason):
             image_items(wrong, {}, "a volume")
     with pytest.raises(ValueError, match=r"several images are named a \(x/a.nii, y/a.nii.gz\).*overwrite"):
