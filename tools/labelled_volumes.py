@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from monai.transforms import LoadImage
 
-from bundles.fastsam3d.scripts.training.cubes import Volume
+from bundles.fastsam3d.scripts.training.cubes import Volume, joined_targets
 from common.geometry import Grid
 from common.intensity import intensity_bounds
 from tools.prepare_data.case import Choices
@@ -79,13 +79,3 @@ def read_volume(image: Path, label: Path, name: str, names: dict[int, str]) -> V
     voxels, labels = voxels.as_tensor().float(), labels.as_tensor().round().to(torch.uint8)
     present = [int(k) for k in labels.unique() if k]
     return Volume(voxels, labels, grid, intensity_bounds(voxels), joined_targets(present, names), name)
-
-
-def joined_targets(present: list[int], names: dict[int, str]) -> tuple[tuple[int, ...], ...]:
-    """Each label, labels whose names share their first word together, and all of them where they are at most four."""
-    groups = {(k,) for k in present}
-    words = {names.get(k, str(k)).split("_")[0] for k in present}
-    groups |= {tuple(k for k in present if names.get(k, str(k)).split("_")[0] == word) for word in words}
-    if len(present) <= 4:
-        groups.add(tuple(present))
-    return tuple(sorted(groups))

@@ -55,6 +55,10 @@ class EpochSeeds:
             dataset.start_epoch(seed)
         else:
             set_rnd(dataset, seed)
+        # MONAI tells epochs to a DistributedSampler alone.
+        batches = getattr(self._loader, "batch_sampler", None)
+        if hasattr(batches, "set_epoch"):
+            batches.set_epoch(engine.state.epoch)
         done = engine.state.iteration % engine.state.epoch_length
         if done:
             batches = iter(self._loader)

@@ -55,5 +55,9 @@ class SeededDataset(Dataset):
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < self.length:
             raise IndexError(f"draw {index} of {self.length}")
+        return self.transformed(self.data[index % len(self.data)], index)
+
+    def transformed(self, item: Any, index: int) -> Any:
+        """An item with the chance of draw ``index``."""
         set_rnd(self.transform, int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
-        return self.transform(self.data[index % len(self.data)])
+        return self.transform(item)

@@ -37,6 +37,8 @@ VARIANTS = {
     # The encoder stays as it was initialised: what tuning the teacher's decoder reaches by itself.
     "not_distilled": [],
 }
+# Trainings with clicks are the paper's.
+PAPER = "experiments/paper_training.json"
 CLICKS = (1, 3, 5, 10)
 SIZE, PATCH, WIDTH, OUT = 32, 4, 48, 48
 
@@ -122,7 +124,7 @@ class Comparison:
             "progress": False,
         }
         self.training = {"augment": False, "draws": draws, "batch_size": 4, "resume": True, "val_draws": 8}
-        self.clicking = {"clicking#steps": 4, "clicking#promptless": 1, "rounds": 1}
+        self.clicking = {"clicking#steps": 4, "clicking#promptless": 1}
 
     def __call__(self) -> None:
         """Train and evaluate whatever is not there yet."""
@@ -130,7 +132,7 @@ class Comparison:
         teacher = self.run / "teacher"
         self._train(
             teacher,
-            ["train.json", "teacher.json", "train_teacher.json"],
+            ["train.json", "teacher.json", "train_teacher.json", PAPER],
             network_def=self.teacher,
             max_epochs=teacher_epochs,
             val_interval=10,
@@ -156,7 +158,7 @@ class Comparison:
                 )
                 self._train(
                     folder / "tuned",
-                    ["train.json"],
+                    ["train.json", PAPER],
                     network_def=self.student,
                     ckpt_path=str(folder / "distilled" / "last.pt"),
                     max_epochs=tune_epochs,

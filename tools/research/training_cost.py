@@ -53,6 +53,7 @@ def _fastsam3d(name: str, *files: str) -> Experiment:
     return Experiment(name, "fastsam3d", [f"{file}.json" for file in files])
 
 
+PAPER = "experiments/paper_training"
 EXPERIMENTS = (
     _ssam("cholecseg8k"),
     _ssam("abdominal_us"),
@@ -62,9 +63,9 @@ EXPERIMENTS = (
     _ssam("glas", "published_glas"),
     _ssam("vessels"),
     _ssam("vessels", "lora_rank_4"),
-    _fastsam3d("FastSAM3D, teacher", "train", "teacher", "train_teacher", "experiments/teacher"),
+    _fastsam3d("FastSAM3D, teacher", "train", "teacher", "train_teacher", "experiments/teacher", PAPER),
     _fastsam3d("FastSAM3D, distillation", "train", "teacher", "distill", "experiments/teacher", "experiments/student"),
-    _fastsam3d("FastSAM3D, decoder", "train", "experiments/student", "experiments/decoder"),
+    _fastsam3d("FastSAM3D, decoder", "train", "experiments/student", PAPER, "experiments/decoder"),
 )
 
 

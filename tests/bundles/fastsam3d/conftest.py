@@ -54,6 +54,8 @@ def train(fastsam3d_path, labelled_list, tmp_path):
             "device": "cpu",
             "cube_size": 16,
             "spacing": 3.0,
+            "sizes": [16],
+            "amp": False,
             "draws": 4,
             "val_draws": 2,
             "max_epochs": 2,
@@ -64,7 +66,7 @@ def train(fastsam3d_path, labelled_list, tmp_path):
             if not {"variants/final_only.json", "variants/logits.json"} & set(configs):
                 settings["pairs"] = [[2, 1], [4, 2], ["embedding", "embedding"]]
         else:
-            settings |= {"clicking#steps": 3, "clicking#promptless": 1, "rounds": 1}
+            settings |= {"clicking#steps": 3, "clicking#promptless": 1, "rehearsed": [0, 1]}
         settings |= overrides
         run_configs(fastsam3d_path, configs, **settings)
         return Path(settings["output_dir"])

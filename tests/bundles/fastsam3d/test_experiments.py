@@ -89,7 +89,9 @@ def overlay(path):
 
 
 def test_the_papers_three_stages_and_their_evaluation(run, lists):
-    teacher = run("train_teacher", ["teacher", "amos22"], "amos22", ckpt_path=None, **STEPS, **CLICKS, **TEACHER)
+    teacher = run(
+        "train_teacher", ["teacher", "paper_training", "amos22"], "amos22", ckpt_path=None, **STEPS, **CLICKS, **TEACHER
+    )
     distilled = run(
         "distill",
         ["teacher", "student", "amos22"],
@@ -101,7 +103,7 @@ def test_the_papers_three_stages_and_their_evaluation(run, lists):
     )
     tuned = run(
         "train",
-        ["student", "decoder", "amos22"],
+        ["student", "paper_training", "decoder", "amos22"],
         "amos22",
         ckpt_path=str(distilled / "model.pt"),
         **STEPS,
@@ -130,7 +132,9 @@ def test_the_papers_three_stages_and_their_evaluation(run, lists):
 
 @pytest.mark.parametrize("data", ["totalsegmentator", "brats"])
 def test_the_other_data_sets(run, data):
-    output = run("train", ["student", "decoder", data], data, ckpt_path=None, **STEPS, **CLICKS, **STUDENT)
+    output = run(
+        "train", ["student", "paper_training", "decoder", data], data, ckpt_path=None, **STEPS, **CLICKS, **STUDENT
+    )
     assert (output / "model.pt").is_file()
 
 
@@ -138,12 +142,16 @@ def test_the_other_data_sets(run, data):
     "ablation", ["ffn_blocks_0", "ffn_blocks_1", "ffn_blocks_4", "dense_attention", "published_decoder"]
 )
 def test_ablations_on_the_second_stage(run, ablation):
-    output = run("train", ["student", ablation, "brats"], "brats", ckpt_path=None, **STEPS, **CLICKS, **STUDENT)
+    output = run(
+        "train", ["student", "paper_training", ablation, "brats"], "brats", ckpt_path=None, **STEPS, **CLICKS, **STUDENT
+    )
     assert (output / "model.pt").is_file()
 
 
 def test_the_published_distillation(run):
-    teacher = run("train_teacher", ["teacher", "brats"], "brats", ckpt_path=None, **STEPS, **CLICKS, **TEACHER)
+    teacher = run(
+        "train_teacher", ["teacher", "paper_training", "brats"], "brats", ckpt_path=None, **STEPS, **CLICKS, **TEACHER
+    )
     overlays = ["teacher", "student", "published_distillation", "brats"]
     weights = str(teacher / "model.pt")
     output = run("distill", overlays, "brats", teacher_path=weights, **STEPS, **TEACHER, **STUDENT)
@@ -169,6 +177,8 @@ def test_overlays_hold_what_the_papers_state(fastsam3d_path):
     for data in DATA:
         content = overlay(folder / f"{data}.json")
         assert (content["cube_size"], content["spacing"]) == (128, 1.5)
+    person = overlay(folder / "paper_training.json")["clicking"]
+    assert (person["steps"], person["promptless"], person["clicks"]) == (11, 2, "paper")
     distill = overlay(folder.parent / "distill.json") | overlay(folder / "published_distillation.json")
     assert (distill["learning_rate"], distill["max_epochs"], distill["accumulation"]) == (8e-4, 84, 10)
     assert distill["optimizer"]["weight_decay"] == 0.1

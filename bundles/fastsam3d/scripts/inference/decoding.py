@@ -142,11 +142,22 @@ def decode_clicks(
             for row, i in enumerate(members):
                 found = logits[row].float()
                 if one_way and step > 0:
-                    either = torch.maximum if prompts[i].labels[shown - 1] == FOREGROUND else torch.minimum
-                    found = either(found, answers[i][0])
+                    found = corrected(found[None], answers[i][0][None], prompts[i].labels[shown - 1, None])[0]
                 answers[i] = found, float(iou[row, 0])
                 memory.keep(prompts[i].key(step, rounds), answers[i])
     return answers
+
+
+def corrected(found: Tensor, before: Tensor, labels: Tensor) -> Tensor:
+    """Logits (N, 1, s, s, s) after a correction that goes one way, see ``one_way`` of :func:`decode_clicks`.
+
+    Args:
+        found: what the decoder says now.
+        before: what it said of the last step.
+        labels: (N,) of each object's last click.
+    """
+    on_object = (labels == FOREGROUND).view(-1, 1, 1, 1, 1)
+    return torch.where(on_object, torch.maximum(found, before), torch.minimum(found, before))
 
 
 def _last_known(memory: CubeMemory, prompt: CubePrompt, rounds: int) -> tuple[int, int, tuple[Tensor | None, float]]:

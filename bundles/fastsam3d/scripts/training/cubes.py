@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,9 @@ from ..common.intensity import NORMALISATIONS, normalise
 FEWEST_VOXELS = 120
 # An object that got lost is looked for again, each time content with half as many voxels.
 ATTEMPTS = 24
+# Cubes with more voxels a side than this are for objects that fill many; how many of them show a large one, and how
+# many of the others.
+SMALL, LARGE_SHARE, LARGE_SHARE_OF_SMALL = 64, 0.5, 0.25
 # How often a random point of an object lies in its inner part, and not anywhere in it.
 INNER_SHARE = 0.75
 
@@ -64,15 +67,17 @@ def drawn_cube(
     spacing: float,
     normalisation: str = "clipped",
     upright: float = 0.0,
+    spacings: tuple[float, float] | None = None,
 ) -> Cube:
     """:func:`random_cube`, tried until an object of the volume is in it.
 
     Raises:
         ValueError: objects too small to be found again in any cube.
     """
+    large = LARGE_SHARE if size > SMALL else LARGE_SHARE_OF_SMALL
     for attempt in range(ATTEMPTS):
         fewest = max(1, FEWEST_VOXELS >> (attempt // 2))
-        cube = random_cube(volume, rng, size, objects, spacing, None, fewest, normalisation, upright=upright)
+        cube = random_cube(volume, rng, size, objects, spacing, spacings, fewest, normalisation, large, upright)
         if cube is not None:
             return cube
     raise ValueError(f"{volume.name}: no object was left in {ATTEMPTS} cubes of {size} voxels; expected larger objects")
@@ -87,7 +92,7 @@ def random_cube(
     spacings: tuple[float, float] | None = None,
     fewest: int = FEWEST_VOXELS,
     normalisation: str = "clipped",
-    large_share: float = 0.25,
+    large_share: float = LARGE_SHARE_OF_SMALL,
     upright: float = 0.0,
 ) -> Cube | None:
     """A cube around a random object, in random pose, scale and intensities; None where the object got lost.
@@ -137,6 +142,16 @@ def plain_cube(volume: Volume, target: Sequence[int], size: int, normalisation: 
     labels = resample(volume.labels, volume.grid, grid, mode="nearest")[0][0].to(torch.uint8) * inside
     target_mask = _union(labels, target)[None, None].to(torch.uint8)
     return Cube(NORMALISATIONS[normalisation](image, inside, volume.bounds), target_mask)
+
+
+def joined_targets(present: Sequence[int], names: Mapping[int, str]) -> tuple[tuple[int, ...], ...]:
+    """Each label, labels whose names share their first word together, and all of them where they are at most four."""
+    groups = {(k,) for k in present}
+    words = {k: names.get(k, str(k)).split("_")[0] for k in present}
+    groups |= {tuple(k for k in present if words[k] == word) for word in words.values()}
+    if 0 < len(present) <= 4:
+        groups.add(tuple(present))
+    return tuple(sorted(groups))
 
 
 def random_point(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

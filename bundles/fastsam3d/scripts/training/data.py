@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..common.geometry import Grid
 from ..common.intensity import NORMALISATIONS, intensity_bounds
 from ..inference.zoom import first_spacing
-from .cubes import Volume, drawn_cube, plain_cube
+from .cubes import Volume, drawn_cube, joined_targets, plain_cube
 
 # Labels are kept as uint8.
 MOST_CLASSES = 255
@@ -30,18 +30,22 @@ class KeepTensorsd(MapTransform):
 
     After ``LoadVolumed`` and ``LoadLabelsd``. The item becomes ``image`` (1, X, Y, Z) float32, ``label`` (1, X, Y, Z)
     uint8 with the classes numbered from 1, ``values`` (C,) what they were, ``affine`` (4, 4) float64, ``bounds`` (2,)
-    the intensities that count, and ``name``.
+    the intensities that count, ``targets``, the objects that may be asked for, each the numbers of its classes, and
+    ``name``.
 
     Args:
         window: see :func:`..common.intensity.intensity_bounds`.
+        joined: classes whose names share their first word, ``kidney_left`` and ``kidney_right``, are an object together
+            too, see :func:`.cubes.joined_targets`.
 
     Raises:
         ValueError: too many classes.
     """
 
-    def __init__(self, window: str | Sequence[float] = "auto") -> None:
+    def __init__(self, window: str | Sequence[float] = "auto", joined: bool = False) -> None:
         super().__init__(["image", "label"])
         self.window = window
+        self.joined = joined
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image, label = data["image"].as_tensor(), data["label"].as_tensor()
@@ -51,10 +55,15 @@ class KeepTensorsd(MapTransform):
             raise ValueError(f"{name}: {len(values)} different values; expected at most {MOST_CLASSES} classes")
         # Background is not always there, and is 0 in any case.
         numbered = indices if int(values[0]) == 0 else indices + 1
+        values = values[values > 0]
+        names = data.get("label_names") or {}
+        names = {i: names[int(v)] for i, v in enumerate(values, start=1) if int(v) in names}
+        numbers = list(range(1, len(values) + 1))
         return {
             "image": image,
             "label": numbered.to(torch.uint8),
-            "values": values[values > 0],
+            "values": values,
+            "targets": joined_targets(numbers, names) if self.joined else tuple((i,) for i in numbers),
             "affine": torch.as_tensor(np.asarray(data["image"].affine, dtype=np.float64)),
             "bounds": torch.tensor(intensity_bounds(image, self.window), dtype=torch.float64),
             "name": name,
@@ -65,11 +74,12 @@ class DrawCubed(Randomizable, Transform):
     """An item of ``KeepTensorsd`` -> a cube around an object of a random class, see :func:`.cubes.random_cube`.
 
     The result holds ``image`` (1, S, S, S), ``label`` (K, 1, S, S, S) uint8 and ``seed``, of the chance to come.
+    What an item itself says of ``size``, ``upright`` and ``spacings`` (see :func:`.cubes.random_cube`) counts.
 
     Args:
         size: voxels a side.
         spacing: mm between voxels of the cube that is shown first at inference, where the image is not smaller than
-            that cube; three of ten cubes have the spacing of the first one.
+            that cube; three of ten cubes have the spacing of the first one. A cube of another size is as wide in mm.
         objects: K, how many objects of the cube are asked for; one may come twice where there are fewer.
         augment: random pose, scale and intensities; else the cube that shows the whole object, as it lies.
         normalisation: ``clipped``, or ``above_zero`` for SAM-Med3D's weights, as in the inferer.
@@ -102,14 +112,15 @@ class DrawCubed(Randomizable, Transform):
         seed = int(self.R.randint(2**31))
         rng = np.random.default_rng(seed)
         grid = Grid(data["affine"].numpy(), tuple(data["image"].shape[1:]))
-        targets = tuple((i + 1,) for i in range(len(data["values"])))
+        targets, size = data["targets"], data.get("size", self.size)
         bounds = tuple(float(b) for b in data["bounds"])
         volume = Volume(data["image"], data["label"], grid, bounds, targets, data["name"])
         if self.augment:
-            spacing = first_spacing(grid, self.size, self.spacing)
-            cube = drawn_cube(volume, rng, self.size, self.objects, spacing, self.normalisation, self.upright)
+            spacing = first_spacing(grid, size, self.spacing * self.size / size)
+            upright, spacings = data.get("upright", self.upright), data.get("spacings")
+            cube = drawn_cube(volume, rng, size, self.objects, spacing, self.normalisation, upright, spacings)
         else:
-            cube = plain_cube(volume, targets[rng.integers(len(targets))], self.size, self.normalisation)
+            cube = plain_cube(volume, targets[rng.integers(len(targets))], size, self.normalisation)
         return {"image": cube.image, "label": cube.targets, "seed": seed}
 
 

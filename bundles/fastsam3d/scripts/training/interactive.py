@@ -13,6 +13,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..inference.decoding import corrected
 from ..networks.embedding import Embedding
 from .clicking import Clicking, Interaction, solid
 
@@ -23,14 +24,27 @@ class InteractiveNetwork(nn.Module):
     Args:
         network: offers ``encode`` and ``decode``, see :class:`..networks.fastsam3d.FastSAM3D`.
         clicking: how the person behaves.
-        rounds: how often the decoder is asked at each step, as the inferer does.
+        rehearsed: how many steps lead to those of ``clicking``, which alone are learned from and answered; of a list,
+            one is drawn each time.
+        rounds, one_way: how the decoder is asked, see :func:`..inference.decoding.decode_clicks`.
     """
 
-    def __init__(self, network: nn.Module, clicking: Clicking, rounds: int = 1) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        clicking: Clicking,
+        rehearsed: int | Sequence[int] = 0,
+        rounds: int = 1,
+        one_way: bool = False,
+    ) -> None:
         super().__init__()
         self.network = network
         self.clicking = clicking
+        self.rehearsed = [rehearsed] if isinstance(rehearsed, int) else list(rehearsed)
+        if not self.rehearsed or min(self.rehearsed) < 0:
+            raise ValueError(f"rehearsed {rehearsed}: expected numbers of steps, from 0 on")
         self.rounds = rounds
+        self.one_way = one_way
 
     def forward(self, image: Tensor, label: Tensor, seed: Tensor) -> dict[str, Tensor]:
         """N = B K objects, T steps.
@@ -46,8 +60,11 @@ class InteractiveNetwork(nn.Module):
         """
         shared, own = chance(seed, label.shape[1])
         options = [self.clicking.steps] if isinstance(self.clicking.steps, int) else list(self.clicking.steps)
-        steps = int(shared.choice(options))
-        return interact(self.network, image, label, self.clicking, steps, shared, own, self.rounds)
+        rehearsed = int(shared.choice(self.rehearsed))
+        steps = int(shared.choice(options)) + rehearsed
+        return interact(
+            self.network, image, label, self.clicking, steps, shared, own, rehearsed, self.rounds, self.one_way
+        )
 
 
 def chance(seed: Tensor, count: int) -> tuple[np.random.Generator, list[np.random.Generator]]:
@@ -64,8 +81,9 @@ def interact(
     steps: int,
     shared: np.random.Generator,
     own: Sequence[np.random.Generator],
-    rounds: int = 1,
     rehearsed: int = 0,
+    rounds: int = 1,
+    one_way: bool = False,
 ) -> dict[str, Tensor]:
     """See :class:`InteractiveNetwork` for what goes in and out, :class:`.clicking.Interaction` for the generators.
 
@@ -77,14 +95,17 @@ def interact(
     cells = 4 * embedding.features.shape[-1]
     target = F.adaptive_avg_pool3d(label.flatten(0, 1).float(), cells)
     state = Interaction(target, image.shape[-1] // cells, clicking, steps, shared, own)
-    logits, ious = [], []
+    logits, ious, last = [], [], None
     for step in range(steps):
         learned = step >= rehearsed
         if step == rehearsed:
             # Weights that were cast for a rehearsed step, without a gradient, must not be taken for the others.
             torch.clear_autocast_cache()
         with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
-            answer, iou = network.decode(embedding, *state.prompts, rounds=rounds)
+            answer, iou = network.decode(embedding, *state.prompts, rounds=1 if step else rounds)
+            if one_way and step and state.labels.shape[1]:
+                answer = corrected(answer, last, state.labels[:, -1].to(answer.device))
+        last = answer
         if learned:
             logits.append(answer.float())
             ious.append(iou[:, 0].float())

@@ -133,7 +133,8 @@ def test_encoder_and_decoder_together_after_some_epochs(train, tmp_path):
 
 
 def test_boxes_scribbles_and_accumulation_are_options(train):
-    folder = train("train.json", "variants/all_prompts.json", ckpt_path="", accumulation=2, draws=6, objects=2)
+    shares = {f"clicking#{kind}": 0.3 for kind in ("box", "scribble", "mask")} | {"clicking#jitter": 1.0}
+    folder = train("train.json", ckpt_path="", accumulation=2, draws=6, objects=2, **shares)
     assert np.isfinite(curve(folder, "train_loss")).all()
 
 
@@ -150,7 +151,7 @@ def test_a_server_that_hands_over_items_trains(train, labelled_list, tmp_path):
     items = [{k: str(tmp_path / v) for k, v in item.items()} for item in items]
     overrides = {"train#dataset#data": items, "validate#dataset#data": [], "train#trainer#max_epochs": 1}
     folder = train("train.json", ckpt_path="", data_list_file_path="", dataset_dir="", **overrides)
-    assert_equal(torch.load(folder / "model.pt", weights_only=True), weights_of(folder))
+    assert_equal(torch.load(folder / "model.pt", weights_only=True), averaged_in(folder))
 
 
 def test_what_is_tuned_is_the_network_that_inference_runs():
@@ -170,6 +171,61 @@ def test_an_overlay_switches_a_named_handler_off(train, tmp_path):
 def test_the_handlers_that_a_server_edits_are_dictionaries():
     handlers = json.loads((CONFIGS / "train.json").read_text())["train"]["handlers"]
     assert all(isinstance(h, dict) for h in handlers)
+
+
+def averaged_in(folder: Path) -> dict[str, torch.Tensor]:
+    """The averaged weights in a run's state."""
+    state = torch.load(folder / "state.pt", weights_only=True)["parts"]["average"]
+    return {k.removeprefix("module."): v for k, v in state.items() if k != "n_averaged"}
+
+
+class StepClock:
+    """A clock that each step of the optimizer moves on by a second."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.seconds = 0.0
+        step = torch.optim.AdamW.step
+        monkeypatch.setattr(torch.optim.AdamW, "step", lambda *a, **k: (self._tick(), step(*a, **k))[1])
+        monkeypatch.setattr("scripts.common.training.progress.monotonic", lambda: self.seconds)
+
+    def _tick(self) -> None:
+        self.seconds += 1
+
+
+@pytest.mark.parametrize("limit", [{"max_epochs": 3}, {"max_epochs": 100, "max_minutes": 11.5 / 60}])
+def test_a_killed_training_of_the_whole_recipe_ends_in_the_same_weights(train, tmp_path, monkeypatch, limit):
+    """Sizes in turns, rehearsed clicks, averaged weights, a limit in epochs or minutes; killed twice."""
+    options = {"ckpt_path": "", "save_every": 2, "sizes": [8, 16, 24], "frozen": [], "draws": 5, **limit}
+    with monkeypatch.context() as context:
+        StepClock(context)
+        whole = train("train.json", output_dir=tmp_path / "whole", **options)
+
+    def killed(number: int, resume: bool) -> None:
+        context = pytest.MonkeyPatch()
+        clock, step = StepClock(context), torch.optim.AdamW.step
+
+        def stepped(*arguments, **keywords):
+            if clock.seconds == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(*arguments, **keywords)
+
+        context.setattr(torch.optim.AdamW, "step", stepped)
+        train("train.json", output_dir=tmp_path / "parts", resume=resume, **options)
+
+    for number, resume in ((5, False), (4, True)):
+        process = in_own_process(killed, number, resume)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    with monkeypatch.context() as context:
+        StepClock(context)
+        parts = train("train.json", output_dir=tmp_path / "parts", resume=True, **options)
+    done, again = (torch.load(f / "state.pt", weights_only=True) for f in (whole, parts))
+    assert done["iteration"] == again["iteration"] == 12
+    assert done["parts"]["so_far"] == again["parts"]["so_far"] == {"seconds": 12.0}
+    assert_equal(weights_of(parts), weights_of(whole))
+    assert_equal(averaged_in(parts), averaged_in(whole))
+    assert_equal(*(torch.load(f / "model.pt", weights_only=True) for f in (parts, whole)))
+    assert any(not torch.equal(v, weights_of(whole)[k]) for k, v in averaged_in(whole).items())
 
 
 @pytest.mark.parametrize("moment, number", [("save", 2), ("writing", 3), ("iteration", 6)])
