@@ -64,9 +64,14 @@ def put_pixels(ds: Dataset, pixels: np.ndarray) -> None:
 
 
 def write_series(
-    folder: Path, made: Scene, keep: Sequence[int] | None = None, edit: Edit | None = None, name: str = "IM{:04d}.dcm",
-    series: str | None = None, at: Callable[[int], np.ndarray] | None = None,
-) -> Path:  # fmt: skip
+    folder: Path,
+    made: Scene,
+    keep: Sequence[int] | None = None,
+    edit: Edit | None = None,
+    name: str = "IM{:04d}.dcm",
+    series: str | None = None,
+    at: Callable[[int], np.ndarray] | None = None,
+) -> Path:
     """The slices ``keep`` of a scene, a file each."""
     folder.mkdir(parents=True, exist_ok=True)
     series = series or generate_uid()
@@ -104,7 +109,9 @@ def oblique_slices(draw: Draw) -> OddInput:
 
 
 def sagittal_or_coronal(draw: Draw) -> OddInput:
-    axes = draw.one_of(np.array([[0, 0, 3.0], [-2.0, 0, 0], [0, -2.0, 0]]), np.array([[-2.0, 0, 0], [0, 0, 3.0], [0, -2.0, 0]]))
+    axes = draw.one_of(
+        np.array([[0, 0, 3.0], [-2.0, 0, 0], [0, -2.0, 0]]), np.array([[-2.0, 0, 0], [0, 0, 3.0], [0, -2.0, 0]])
+    )
     made = ct_scene(draw, axes)
     # Slices are read along their normal, which may run against the order in which they were made.
     lps = LPS @ made.affine
@@ -122,8 +129,13 @@ def slices_missing(draw: Draw) -> OddInput:
     count = draw.one_of(1, 3, 2, 8)
     first = int(draw.rng.integers(3, made.shape[2] - count - 3))
     keep = [k for k in range(made.shape[2]) if not first <= k < first + count]
-    return _seen(f"dicom: {count} slices missing", write_series(draw.folder / "scan", made, keep), made,
-                 expect="refused", names="missing|spac|gap|apart|regular|distance")  # fmt: skip
+    return _seen(
+        f"dicom: {count} slices missing",
+        write_series(draw.folder / "scan", made, keep),
+        made,
+        expect="refused",
+        names="missing|spac|gap|apart|regular|distance",
+    )
 
 
 def slice_twice(draw: Draw) -> OddInput:
@@ -138,32 +150,45 @@ def slice_twice(draw: Draw) -> OddInput:
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     ds.PixelData = bytes(len(ds.PixelData))
     ds.save_as(folder / "other.dcm")
-    return _seen("dicom: two different slices in one place", folder, made, expect="refused", names="position|place|twice|several")
+    return _seen(
+        "dicom: two different slices in one place", folder, made, expect="refused", names="position|place|twice|several"
+    )
 
 
 def uneven(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     n = made.shape[2]
     keep = draw.one_of([*range(n // 2), *range(n // 2, n, 2)], [*range(0, n, 3), *range(n - 4, n)])
-    return _seen("dicom: slices at uneven distances", write_series(draw.folder / "scan", made, sorted(set(keep))), made,
-                 expect="refused", names="spac|distance|uneven|regular|apart")  # fmt: skip
+    return _seen(
+        "dicom: slices at uneven distances",
+        write_series(draw.folder / "scan", made, sorted(set(keep))),
+        made,
+        expect="refused",
+        names="spac|distance|uneven|regular|apart",
+    )
 
 
 def uneven_by_rounding(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     by = draw.one_of(0.001, 0.004)
     shift = draw.rng.uniform(-by, by, made.shape[2])
-    return _seen(f"dicom: positions rounded, {by} mm off",
-                 write_series(draw.folder / "scan", made, at=lambda k: (made.affine @ [0, 0, k + shift[k] / 3, 1])[:3]),
-                 made)  # fmt: skip
+    return _seen(
+        f"dicom: positions rounded, {by} mm off",
+        write_series(draw.folder / "scan", made, at=lambda k: (made.affine @ [0, 0, k + shift[k] / 3, 1])[:3]),
+        made,
+    )
 
 
 def tilted_gantry(draw: Draw) -> OddInput:
     axes = np.diag([-2.0, -2.0, 3.0])
     axes[1, 2] = draw.one_of(1.0, -1.0, 0.5, 1.6)
     made = ct_scene(draw, axes)
-    return _seen(f"dicom: each slice {axes[1, 2]} mm further along the rows", write_series(draw.folder / "scan", made), made,
-                 expect="either" if draw.turn > 3 else "right")  # fmt: skip
+    return _seen(
+        f"dicom: each slice {axes[1, 2]} mm further along the rows",
+        write_series(draw.folder / "scan", made),
+        made,
+        expect="either" if draw.turn > 3 else "right",
+    )
 
 
 def two_phases(draw: Draw) -> OddInput:
@@ -178,8 +203,13 @@ def two_phases(draw: Draw) -> OddInput:
             ds.AcquisitionNumber = 2
 
     write_series(folder, made, name="B{:03d}.dcm", series=series, edit=later)
-    return _seen("dicom: two phases under one series UID", folder, made, expect="refused",
-                 names="position|place|phase|stack|twice|several")  # fmt: skip
+    return _seen(
+        "dicom: two phases under one series UID",
+        folder,
+        made,
+        expect="refused",
+        names="position|place|phase|stack|twice|several",
+    )
 
 
 def two_series(draw: Draw) -> OddInput:
@@ -203,7 +233,9 @@ def with_a_localizer(draw: Draw) -> OddInput:
 def other_files_beside(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     folder = write_series(draw.folder / "scan", made)
-    name, content = draw.one_of(("README.txt", b"hello"), ("Thumbs.db", bytes(100)), (".DS_Store", bytes(70)), ("a.json", b"{}"))
+    name, content = draw.one_of(
+        ("README.txt", b"hello"), ("Thumbs.db", bytes(100)), (".DS_Store", bytes(70)), ("a.json", b"{}")
+    )
     (folder / name).write_bytes(content)
     return _seen(f"dicom: {name} beside the slices", folder, made)
 
@@ -214,11 +246,20 @@ def damaged_slice(draw: Draw) -> OddInput:
     file = folder / "IM0012.dcm"
     content = file.read_bytes()
     said, content = draw.one_of(
-        ("cut", content[: len(content) // 2]), ("empty", b""), ("of noise", bytes(draw.rng.integers(0, 256, 3000).astype(np.uint8))),
-        ("cut in the header", content[:300]), ("of zeros", bytes(len(content))),
-    )  # fmt: skip
+        ("cut", content[: len(content) // 2]),
+        ("empty", b""),
+        ("of noise", bytes(draw.rng.integers(0, 256, 3000).astype(np.uint8))),
+        ("cut in the header", content[:300]),
+        ("of zeros", bytes(len(content))),
+    )
     file.write_bytes(content)
-    return _seen(f"dicom: a slice in the middle is {said}", folder, made, expect="refused", names="IM0012|missing|spac|regular|read")
+    return _seen(
+        f"dicom: a slice in the middle is {said}",
+        folder,
+        made,
+        expect="refused",
+        names="IM0012|missing|spac|regular|read",
+    )
 
 
 def first_or_last_damaged(draw: Draw) -> OddInput:
@@ -231,44 +272,78 @@ def first_or_last_damaged(draw: Draw) -> OddInput:
 
 def sizes_mixed(draw: Draw) -> OddInput:
     made = ct_scene(draw)
-    folder = write_series(draw.folder / "scan", made, edit=lambda ds, k: (
-        put_pixels(ds, np.full((20, 22), 900, "<u2")) if k >= draw.one_of(15, 28) else None))  # fmt: skip
+    folder = write_series(
+        draw.folder / "scan",
+        made,
+        edit=lambda ds, k: put_pixels(ds, np.full((20, 22), 900, "<u2")) if k >= draw.one_of(15, 28) else None,
+    )
     return _seen("dicom: slices of two sizes", folder, made, expect="refused", names="size|rows|pixels|scan")
 
 
 def tags_missing(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     tag, part = draw.one_of(
-        ("PixelSpacing", False), ("ImagePositionPatient", False), ("ImageOrientationPatient", False),
-        ("ImagePositionPatient", True), ("PixelSpacing", True), ("ImageOrientationPatient", True),
-    )  # fmt: skip
-    folder = write_series(draw.folder / "scan", made, edit=lambda ds, k: ds.__delattr__(tag) if not part or k == 7 else None)
-    return _seen(f"dicom: no {tag} in {'one slice' if part else 'any slice'}", folder, made, expect="refused",
-                 names=tag + "|spacing|position|orientation")  # fmt: skip
+        ("PixelSpacing", False),
+        ("ImagePositionPatient", False),
+        ("ImageOrientationPatient", False),
+        ("ImagePositionPatient", True),
+        ("PixelSpacing", True),
+        ("ImageOrientationPatient", True),
+    )
+    folder = write_series(
+        draw.folder / "scan", made, edit=lambda ds, k: ds.__delattr__(tag) if not part or k == 7 else None
+    )
+    return _seen(
+        f"dicom: no {tag} in {'one slice' if part else 'any slice'}",
+        folder,
+        made,
+        expect="refused",
+        names=tag + "|spacing|position|orientation",
+    )
 
 
 def tags_of_nonsense(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     tag, value = draw.one_of(
-        ("PixelSpacing", ["0", "0"]), ("PixelSpacing", ["2", "-2"]), ("ImageOrientationPatient", ["0"] * 6),
-        ("ImageOrientationPatient", ["1", "0", "0", "1", "0", "0"]), ("PixelSpacing", ["2"]), ("ImagePositionPatient", ["1", "2"]),
+        ("PixelSpacing", ["0", "0"]),
+        ("PixelSpacing", ["2", "-2"]),
+        ("ImageOrientationPatient", ["0"] * 6),
+        ("ImageOrientationPatient", ["1", "0", "0", "1", "0", "0"]),
+        ("PixelSpacing", ["2"]),
+        ("ImagePositionPatient", ["1", "2"]),
         ("RescaleSlope", "0"),
-    )  # fmt: skip
+    )
     folder = write_series(draw.folder / "scan", made, edit=lambda ds, k: setattr(ds, tag, value))
-    return _seen(f"dicom: {tag} {value}", folder, made, expect="refused", names=f"{tag}|spacing|position|orientation|contrast|slope")
+    return _seen(
+        f"dicom: {tag} {value}",
+        folder,
+        made,
+        expect="refused",
+        names=f"{tag}|spacing|position|orientation|contrast|slope",
+    )
 
 
 def orientations_mixed(draw: Draw) -> OddInput:
     made = ct_scene(draw)
-    folder = write_series(draw.folder / "scan", made, edit=lambda ds, k: (
-        setattr(ds, "ImageOrientationPatient", ["0", "1", "0", "0", "0", "-1"]) if k % draw.one_of(3, 9) == 0 else None))  # fmt: skip
+    folder = write_series(
+        draw.folder / "scan",
+        made,
+        edit=lambda ds, k: (
+            setattr(ds, "ImageOrientationPatient", ["0", "1", "0", "0", "0", "-1"])
+            if k % draw.one_of(3, 9) == 0
+            else None
+        ),
+    )
     return _seen("dicom: some slices are turned", folder, made, expect="refused", names="orient|stack|series")
 
 
 def spacings_mixed(draw: Draw) -> OddInput:
     made = ct_scene(draw)
-    folder = write_series(draw.folder / "scan", made, edit=lambda ds, k: (
-        setattr(ds, "PixelSpacing", ["1", "1"]) if k > draw.one_of(12, 25) else None))  # fmt: skip
+    folder = write_series(
+        draw.folder / "scan",
+        made,
+        edit=lambda ds, k: setattr(ds, "PixelSpacing", ["1", "1"]) if k > draw.one_of(12, 25) else None,
+    )
     return _seen("dicom: some slices have another pixel spacing", folder, made, expect="refused", names="spacing")
 
 
@@ -276,9 +351,16 @@ def single_slice(draw: Draw) -> OddInput:
     shape = (SHAPE[0], SHAPE[1], 1)
     made = ct_scene(draw, shape=shape)
     thick = draw.one_of(True, False)
-    folder = write_series(draw.folder / "scan", made, edit=lambda ds, k: None if thick else ds.__delattr__("SliceThickness"))
-    return _seen(f"dicom: one slice {'with' if thick else 'without'} a thickness", folder, made,
-                 expect="either" if thick else "refused", names="scan|thickness|slice")  # fmt: skip
+    folder = write_series(
+        draw.folder / "scan", made, edit=lambda ds, k: None if thick else ds.__delattr__("SliceThickness")
+    )
+    return _seen(
+        f"dicom: one slice {'with' if thick else 'without'} a thickness",
+        folder,
+        made,
+        expect="either" if thick else "refused",
+        names="scan|thickness|slice",
+    )
 
 
 def byte_orders_and_packing(draw: Draw) -> OddInput:
@@ -291,12 +373,18 @@ def byte_orders_and_packing(draw: Draw) -> OddInput:
             ds.compress(RLELossless, generate_instance_uid=False)
             ds.save_as(file, enforce_file_format=True)
             continue
-        uid = {"big-endian": "1.2.840.10008.1.2.2", "implicit": "1.2.840.10008.1.2", "deflated": "1.2.840.10008.1.2.1.99"}[form]
+        uid = {
+            "big-endian": "1.2.840.10008.1.2.2",
+            "implicit": "1.2.840.10008.1.2",
+            "deflated": "1.2.840.10008.1.2.1.99",
+        }[form]
         ds.file_meta.TransferSyntaxUID = uid
         if form == "big-endian":
             ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
             ds["PixelData"].VR = "OW"
-        pydicom.dcmwrite(file, ds, implicit_vr=form == "implicit", little_endian=form != "big-endian", force_encoding=True)
+        pydicom.dcmwrite(
+            file, ds, implicit_vr=form == "implicit", little_endian=form != "big-endian", force_encoding=True
+        )
     return _seen(f"dicom: {form}", folder, made)
 
 
@@ -326,7 +414,9 @@ def rescale_by_slice(draw: Draw) -> OddInput:
         ds.PixelData = np.round(values / slope).clip(0, 4095).astype("<u2").tobytes()
         ds.RescaleSlope = f"{slope:.8g}"
 
-    return _seen("dicom: every slice has its own rescale slope", write_series(draw.folder / "scan", made, edit=pet), made)
+    return _seen(
+        "dicom: every slice has its own rescale slope", write_series(draw.folder / "scan", made, edit=pet), made
+    )
 
 
 def study_tree(draw: Draw) -> OddInput:
@@ -340,7 +430,9 @@ def study_tree_of_two(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     write_series(draw.folder / "scan" / "STUDY" / "S1", made)
     write_series(draw.folder / "scan" / "STUDY" / "S2", made)
-    return _seen("dicom: two series in the folders below", draw.folder / "scan", made, expect="refused", names="series|S1|scan")
+    return _seen(
+        "dicom: two series in the folders below", draw.folder / "scan", made, expect="refused", names="series|S1|scan"
+    )
 
 
 def multi_frame(draw: Draw) -> OddInput:
@@ -358,8 +450,13 @@ def multi_frame_uneven(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     n = made.shape[2]
     order = draw.one_of([k for k in range(n) if k not in (9, 10)], [*range(n // 2), *range(n // 2, n, 2)])
-    return _seen("dicom: frames of one file at uneven distances", write_frames(draw.folder / "scan.dcm", made, order), made,
-                 expect="refused", names="spac|distance|uneven|regular|missing|apart")  # fmt: skip
+    return _seen(
+        "dicom: frames of one file at uneven distances",
+        write_frames(draw.folder / "scan.dcm", made, order),
+        made,
+        expect="refused",
+        names="spac|distance|uneven|regular|missing|apart",
+    )
 
 
 def write_frames(file: Path, made: Scene, order: Sequence[int]) -> Path:
@@ -396,8 +493,9 @@ def write_frames(file: Path, made: Scene, order: Sequence[int]) -> Path:
 
 
 KINDS = (
-    regular, oblique_slices, sagittal_or_coronal, slices_missing, slice_twice, uneven, uneven_by_rounding, tilted_gantry,
-    two_phases, two_series, with_a_localizer, other_files_beside, damaged_slice, first_or_last_damaged, sizes_mixed,
-    tags_missing, tags_of_nonsense, orientations_mixed, spacings_mixed, single_slice, byte_orders_and_packing, palette_colour,
-    rescale_by_slice, study_tree, study_tree_of_two, multi_frame, multi_frame, multi_frame_uneven, tags_missing, damaged_slice,
+    regular, oblique_slices, sagittal_or_coronal, slices_missing, slice_twice, uneven, uneven_by_rounding,
+    tilted_gantry, two_phases, two_series, with_a_localizer, other_files_beside, damaged_slice, first_or_last_damaged,
+    sizes_mixed, tags_missing, tags_of_nonsense, orientations_mixed, spacings_mixed, single_slice,
+    byte_orders_and_packing, palette_colour, rescale_by_slice, study_tree, study_tree_of_two, multi_frame,
+    multi_frame, multi_frame_uneven, tags_missing, damaged_slice,
 )  # fmt: skip

@@ -89,15 +89,22 @@ def nrrd_encodings(draw: Draw) -> OddInput:
     if encoding == "ascii":
         data = " ".join(map(str, np.frombuffer(data, "<i2").tolist())).encode()
     packed = gzip.compress(data, 1, mtime=0) if encoding == "gzip" else data
-    return _seen(f"nrrd: {encoding}", write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding=encoding), packed),
-                 made)  # fmt: skip
+    return _seen(
+        f"nrrd: {encoding}", write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding=encoding), packed), made
+    )
 
 
 def nrrd_rare_encodings(draw: Draw) -> OddInput:
     made = scene(draw.rng)
-    encoding, data = draw.one_of(("bzip2", bz2.compress(_voxels(made))), ("hex", _voxels(made).hex().encode()), ("zip", b"PK"))
-    return _seen(f"nrrd: {encoding}", write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding=encoding), data), made,
-                 expect="refused" if encoding == "zip" else "either")  # fmt: skip
+    encoding, data = draw.one_of(
+        ("bzip2", bz2.compress(_voxels(made))), ("hex", _voxels(made).hex().encode()), ("zip", b"PK")
+    )
+    return _seen(
+        f"nrrd: {encoding}",
+        write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding=encoding), data),
+        made,
+        expect="refused" if encoding == "zip" else "either",
+    )
 
 
 def nrrd_spaces(draw: Draw) -> OddInput:
@@ -119,8 +126,13 @@ def nrrd_spacings_alone(draw: Draw) -> OddInput:
     if draw.one_of(True, False):
         fields["spacings"] = "2 2 3"
     # Where it lies in space is not said: no grid is right or wrong, sizes are.
-    return _seen("nrrd: no space", write_nrrd(draw.folder / "scan.nrrd", fields, _voxels(made)), made,
-                 expect="either", check=None)  # fmt: skip
+    return _seen(
+        "nrrd: no space",
+        write_nrrd(draw.folder / "scan.nrrd", fields, _voxels(made)),
+        made,
+        expect="either",
+        check=None,
+    )
 
 
 def nrrd_garbled(draw: Draw) -> OddInput:
@@ -128,9 +140,12 @@ def nrrd_garbled(draw: Draw) -> OddInput:
     data = bytearray(gzip.compress(_voxels(made), 6, mtime=0))
     where = int(draw.rng.integers(20, len(data) - 9))
     data[where] ^= 1 << int(draw.rng.integers(8))
-    return _seen("nrrd: one bit of the gzip flipped",
-                 write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding="gzip"), bytes(data)), made,
-                 expect="refused")  # fmt: skip
+    return _seen(
+        "nrrd: one bit of the gzip flipped",
+        write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding="gzip"), bytes(data)),
+        made,
+        expect="refused",
+    )
 
 
 def nrrd_cut(draw: Draw) -> OddInput:
@@ -139,21 +154,38 @@ def nrrd_cut(draw: Draw) -> OddInput:
     data = _voxels(made)
     data = gzip.compress(data, 1, mtime=0) if encoding == "gzip" else data
     data = data[: int(draw.rng.uniform(0.05, 0.95) * len(data))]
-    return _seen(f"nrrd: {encoding}, cut short",
-                 write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding=encoding), data), made,
-                 expect="refused")  # fmt: skip
+    return _seen(
+        f"nrrd: {encoding}, cut short",
+        write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding=encoding), data),
+        made,
+        expect="refused",
+    )
 
 
 def nrrd_nonsense(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     changed = draw.one_of(
-        {"sizes": "44 40 -30"}, {"dimension": "999999"}, {"sizes": "0 0 0"}, {"dimension": "-3"}, {"sizes": None},
-        {"space directions": "(nan,0,0) (0,2,0) (0,0,3)"}, {"space directions": "(0,0,0) (0,0,0) (0,0,0)"},
-        {"type": "colour"}, {"sizes": "44 40 30 2"}, {"sizes": "4000000 4000000 4000000"}, {"space directions": "none none none"},
-        {"encoding": "morse"}, {"endian": None, "type": None}, {"dimension": None},
-    )  # fmt: skip
-    return _seen(f"nrrd: {changed}", write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, **changed), _voxels(made)), made,
-                 expect="refused")  # fmt: skip
+        {"sizes": "44 40 -30"},
+        {"dimension": "999999"},
+        {"sizes": "0 0 0"},
+        {"dimension": "-3"},
+        {"sizes": None},
+        {"space directions": "(nan,0,0) (0,2,0) (0,0,3)"},
+        {"space directions": "(0,0,0) (0,0,0) (0,0,0)"},
+        {"type": "colour"},
+        {"sizes": "44 40 30 2"},
+        {"sizes": "4000000 4000000 4000000"},
+        {"space directions": "none none none"},
+        {"encoding": "morse"},
+        {"endian": None, "type": None},
+        {"dimension": None},
+    )
+    return _seen(
+        f"nrrd: {changed}",
+        write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, **changed), _voxels(made)),
+        made,
+        expect="refused",
+    )
 
 
 def nrrd_detached(draw: Draw) -> OddInput:
@@ -170,7 +202,11 @@ def mha_forms(draw: Draw) -> OddInput:
     data = _voxels(made)
     name, changed, data = draw.one_of(
         ("packed", {"CompressedData": "True"}, zlib.compress(data)),
-        ("packed, size said", {"CompressedData": "True", "CompressedDataSize": len(zlib.compress(data))}, zlib.compress(data)),
+        (
+            "packed, size said",
+            {"CompressedData": "True", "CompressedDataSize": len(zlib.compress(data))},
+            zlib.compress(data),
+        ),
         ("big-endian", {"BinaryDataByteOrderMSB": "True"}, _voxels(made, ">i2")),
         ("text", {"BinaryData": "False"}, " ".join(map(str, np.frombuffer(data, "<i2").tolist())).encode()),
     )
@@ -187,9 +223,12 @@ def mha_garbled(draw: Draw) -> OddInput:
     data = bytearray(zlib.compress(_voxels(made)))
     for _ in range(draw.one_of(1, 3)):
         data[int(draw.rng.integers(10, len(data) - 6))] ^= 1 << int(draw.rng.integers(8))
-    return _seen("mha: bits of the packed voxels flipped",
-                 write_mha(draw.folder / "scan.mha", mha_header(made, CompressedData="True"), bytes(data)), made,
-                 expect="refused")  # fmt: skip
+    return _seen(
+        "mha: bits of the packed voxels flipped",
+        write_mha(draw.folder / "scan.mha", mha_header(made, CompressedData="True"), bytes(data)),
+        made,
+        expect="refused",
+    )
 
 
 def mha_cut(draw: Draw) -> OddInput:
@@ -197,20 +236,37 @@ def mha_cut(draw: Draw) -> OddInput:
     packed = draw.one_of("True", "False")
     data = zlib.compress(_voxels(made)) if packed == "True" else _voxels(made)
     data = data[: int(draw.rng.uniform(0.05, 0.95) * len(data))]
-    return _seen(f"mha: packed {packed}, cut short",
-                 write_mha(draw.folder / "scan.mha", mha_header(made, CompressedData=packed), data), made,
-                 expect="refused")  # fmt: skip
+    return _seen(
+        f"mha: packed {packed}, cut short",
+        write_mha(draw.folder / "scan.mha", mha_header(made, CompressedData=packed), data),
+        made,
+        expect="refused",
+    )
 
 
 def mha_nonsense(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     changed = draw.one_of(
-        {"NDims": "-3"}, {"NDims": "999999"}, {"ElementDataFile": "LIST"}, {"NDims": "0"}, {"DimSize": "44 40 -30"},
-        {"DimSize": "0 0 0"}, {"ElementSpacing": "0 0 0"}, {"ElementSpacing": "nan 2 3"}, {"TransformMatrix": _numbers([0] * 9)},
-        {"DimSize": "44 40"}, {"ElementType": "MET_COLOUR"}, {"ElementType": None}, {"DimSize": "400000 400000 400000"},
-        {"ElementDataFile": None}, {"TransformMatrix": "1 0 0 0 nan 0 0 0 1"}, {"ElementNumberOfChannels": "3"},
-        {"NDims": "2147483648"}, {"ElementSpacing": "inf 2 3"}, {"Offset": "nan 0 0"},
-    )  # fmt: skip
+        {"NDims": "-3"},
+        {"NDims": "999999"},
+        {"ElementDataFile": "LIST"},
+        {"NDims": "0"},
+        {"DimSize": "44 40 -30"},
+        {"DimSize": "0 0 0"},
+        {"ElementSpacing": "0 0 0"},
+        {"ElementSpacing": "nan 2 3"},
+        {"TransformMatrix": _numbers([0] * 9)},
+        {"DimSize": "44 40"},
+        {"ElementType": "MET_COLOUR"},
+        {"ElementType": None},
+        {"DimSize": "400000 400000 400000"},
+        {"ElementDataFile": None},
+        {"TransformMatrix": "1 0 0 0 nan 0 0 0 1"},
+        {"ElementNumberOfChannels": "3"},
+        {"NDims": "2147483648"},
+        {"ElementSpacing": "inf 2 3"},
+        {"Offset": "nan 0 0"},
+    )
     fields = mha_header(made, **changed)
     if "ElementNumberOfChannels" in changed:
         fields["ElementDataFile"] = fields.pop("ElementDataFile")
@@ -219,9 +275,13 @@ def mha_nonsense(draw: Draw) -> OddInput:
 
 def mha_spacing_below_zero(draw: Draw) -> OddInput:
     made = scene(draw.rng)
-    return _seen("mha: a spacing below 0",
-                 write_mha(draw.folder / "scan.mha", mha_header(made, ElementSpacing="-2 2 3"), _voxels(made)), made,
-                 expect="either", check=None)  # fmt: skip
+    return _seen(
+        "mha: a spacing below 0",
+        write_mha(draw.folder / "scan.mha", mha_header(made, ElementSpacing="-2 2 3"), _voxels(made)),
+        made,
+        expect="either",
+        check=None,
+    )
 
 
 def mha_detached(draw: Draw) -> OddInput:
@@ -240,7 +300,9 @@ def mha_oblique(draw: Draw) -> OddInput:
 
 def no_header_at_all(draw: Draw) -> OddInput:
     name = draw.one_of("scan.mha", "scan.nrrd", "scan.nii.gz", "scan.nii", "scan.mhd", "scan.nhdr", "scan.mgz")
-    content = draw.one_of(b"", b"\x00" * 400, b"NRRD0004\n", bytes(draw.rng.integers(0, 256, 3000).astype(np.uint8)), b"hello\n" * 90)
+    content = draw.one_of(
+        b"", b"\x00" * 400, b"NRRD0004\n", bytes(draw.rng.integers(0, 256, 3000).astype(np.uint8)), b"hello\n" * 90
+    )
     (draw.folder / name).write_bytes(content)
     options = {"image": str(draw.folder / name), "foreground": [[9, 9, 9]], **CHEAP}
     return OddInput(f"{len(content)} bytes without meaning as {name}", options, "refused", names=name, apart=True)

@@ -45,22 +45,58 @@ def _there(made: Scene, *places: Path, alone: bool = False) -> Any:
 def names_of_files(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     stem = draw.one_of(
-        "a b", "a#b", "a$b$c", "ünï 山田", "a'b\"c", "a;b&c", "a,b", "[a]", "{a}", "a%20b", "a@b", "a..b", "A.B.C", "-a", "~a", "a\\b",
-        "a=b", "(a)", "2025_01", "a\tb", "é", "a\nb", "*", "a?", "_seg", "x_seg", "None", "true",
-    )  # fmt: skip
+        "a b",
+        "a#b",
+        "a$b$c",
+        "ünï 山田",
+        "a'b\"c",
+        "a;b&c",
+        "a,b",
+        "[a]",
+        "{a}",
+        "a%20b",
+        "a@b",
+        "a..b",
+        "A.B.C",
+        "-a",
+        "~a",
+        "a\\b",
+        "a=b",
+        "(a)",
+        "2025_01",
+        "a\tb",
+        "é",
+        "a\nb",
+        "*",
+        "a?",
+        "_seg",
+        "x_seg",
+        "None",
+        "true",
+    )
     file = _saved(draw, made, f"{stem}.nii.gz")
     out = draw.folder / "out"
-    return _seen(f"a file named {file.name!r}", file, made, check=_there(made, out / f"{stem}_seg.nii.gz", alone=True),
-                 expect="either" if stem in ("x_seg", "_seg") else "right",
-                 options={"output_dir": str(out), "preview": draw.one_of(False, True)})  # fmt: skip
+    return _seen(
+        f"a file named {file.name!r}",
+        file,
+        made,
+        check=_there(made, out / f"{stem}_seg.nii.gz", alone=True),
+        expect="either" if stem in ("x_seg", "_seg") else "right",
+        options={"output_dir": str(out), "preview": draw.one_of(False, True)},
+    )
 
 
 def names_of_folders(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     name = draw.one_of("out#2", "a$b", "a b", "ü", "2025_01", "a'b", "x@y", "a%d", "{out}", "a/b/c", "1e5", "a#b#c")
     out = draw.folder / name
-    return _seen(f"output_dir {name!r}", _saved(draw, made), made, check=_there(made, out / "scan_seg.nii.gz"),
-                 options={"output_dir": str(out)})  # fmt: skip
+    return _seen(
+        f"output_dir {name!r}",
+        _saved(draw, made),
+        made,
+        check=_there(made, out / "scan_seg.nii.gz"),
+        options={"output_dir": str(out)},
+    )
 
 
 def numbers_as_paths(draw: Draw) -> OddInput:
@@ -70,8 +106,15 @@ def numbers_as_paths(draw: Draw) -> OddInput:
     (draw.folder / "work").mkdir()
     _saved(draw, made, "work/scan.nii.gz")
     out = draw.folder / "work" / name
-    return _seen(f"--output_dir {name}", "scan.nii.gz", made, check=_there(made, out / "scan_seg.nii.gz"), command=True,
-                 folder=draw.folder / "work", options={"output_dir": name, "preview": "false"})  # fmt: skip
+    return _seen(
+        f"--output_dir {name}",
+        "scan.nii.gz",
+        made,
+        check=_there(made, out / "scan_seg.nii.gz"),
+        command=True,
+        folder=draw.folder / "work",
+        options={"output_dir": name, "preview": "false"},
+    )
 
 
 def long_names(draw: Draw) -> OddInput:
@@ -83,29 +126,58 @@ def long_names(draw: Draw) -> OddInput:
 
 def long_results(draw: Draw) -> OddInput:
     made = scene(draw.rng)
-    options = draw.one_of({"output_postfix": "x" * 250}, {"output_dir": str(draw.folder / ("y" * 300))},
-                          {"output_dir": str(draw.folder) + "/z" * 2500})  # fmt: skip
-    return _seen(f"{next(iter(options))} too long", _saved(draw, made), made, expect="refused", options=options,
-                 names="output_postfix|output_dir|long")  # fmt: skip
+    options = draw.one_of(
+        {"output_postfix": "x" * 250},
+        {"output_dir": str(draw.folder / ("y" * 300))},
+        {"output_dir": str(draw.folder) + "/z" * 2500},
+    )
+    return _seen(
+        f"{next(iter(options))} too long",
+        _saved(draw, made),
+        made,
+        expect="refused",
+        options=options,
+        names="output_postfix|output_dir|long",
+    )
 
 
 def postfixes(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     postfix = draw.one_of("../x", "/etc/x", "a/b", "a\0b", "..", 5, None, ["a"])
     expect = "either" if postfix in ("..", 5, None) else "refused"
-    return _seen(f"output_postfix {postfix!r}", _saved(draw, made), made, expect=expect, options={"output_postfix": postfix},
-                 names="output_postfix", check=None)  # fmt: skip
+    return _seen(
+        f"output_postfix {postfix!r}",
+        _saved(draw, made),
+        made,
+        expect=expect,
+        options={"output_postfix": postfix},
+        names="output_postfix",
+        check=None,
+    )
 
 
 def images_that_are_no_files(draw: Draw) -> OddInput:
     made = scene(draw.rng)
-    name = draw.one_of("x\0y.nii.gz", "a/" * 2500 + "x.nii.gz", "x" * 300 + ".nii.gz", "missing.nii.gz", "empty/", "link.nii.gz",
-                       "loop.nii.gz")  # fmt: skip
+    name = draw.one_of(
+        "x\0y.nii.gz",
+        "a/" * 2500 + "x.nii.gz",
+        "x" * 300 + ".nii.gz",
+        "missing.nii.gz",
+        "empty/",
+        "link.nii.gz",
+        "loop.nii.gz",
+    )
     (draw.folder / "empty").mkdir()
     (draw.folder / "link.nii.gz").symlink_to(draw.folder / "gone.nii.gz")
     (draw.folder / "loop.nii.gz").symlink_to(draw.folder / "loop.nii.gz")
-    return _seen(f"image {name[:40]!r}", draw.folder / name, made, expect="refused", apart=True,
-                 names="no such|image|long|NUL|null|empty|link|loop|\\.nii")  # fmt: skip
+    return _seen(
+        f"image {name[:40]!r}",
+        draw.folder / name,
+        made,
+        expect="refused",
+        apart=True,
+        names="no such|image|long|NUL|null|empty|link|loop|\\.nii",
+    )
 
 
 def pipes_and_devices(draw: Draw) -> OddInput:
@@ -127,8 +199,15 @@ def pipes_as_masks(draw: Draw) -> OddInput:
     file = draw.folder / "last.nii.gz"
     os.mkfifo(file)
     key = draw.one_of("previous_mask", "scribble", "ckpt_path")
-    return _seen(f"{key} is a pipe", _saved(draw, made), made, expect="refused", apart=True, options={key: str(file)},
-                 names="last.nii.gz")  # fmt: skip
+    return _seen(
+        f"{key} is a pipe",
+        _saved(draw, made),
+        made,
+        expect="refused",
+        apart=True,
+        options={key: str(file)},
+        names="last.nii.gz",
+    )
 
 
 def symbolic_links(draw: Draw) -> OddInput:
@@ -140,8 +219,13 @@ def symbolic_links(draw: Draw) -> OddInput:
     link = draw.folder / "sub-01_T1w.nii.gz"
     link.symlink_to(target)
     out = draw.folder / "out"
-    return _seen("a symbolic link: results take its name", link, made,
-                 check=_there(made, out / "sub-01_T1w_seg.nii.gz", alone=True), options={"output_dir": str(out)})  # fmt: skip
+    return _seen(
+        "a symbolic link: results take its name",
+        link,
+        made,
+        check=_there(made, out / "sub-01_T1w_seg.nii.gz", alone=True),
+        options={"output_dir": str(out)},
+    )
 
 
 def two_links_to_one_file(draw: Draw) -> OddInput:
@@ -151,8 +235,13 @@ def two_links_to_one_file(draw: Draw) -> OddInput:
     for link in links:
         link.symlink_to(target)
     out = draw.folder / "out"
-    odd = _seen("two links to one file", links[0], made, options={"output_dir": str(out)},
-                check=_there(made, out / "a_seg.nii.gz", out / "b_seg.nii.gz"))  # fmt: skip
+    odd = _seen(
+        "two links to one file",
+        links[0],
+        made,
+        options={"output_dir": str(out)},
+        check=_there(made, out / "a_seg.nii.gz", out / "b_seg.nii.gz"),
+    )
     odd.options["image"] = [str(link) for link in links]
     return odd
 
@@ -160,7 +249,9 @@ def two_links_to_one_file(draw: Draw) -> OddInput:
 def one_name_twice(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     first, second = draw.one_of(("a.nii.gz", "b/a.nii.gz"), ("a.nii.gz", "a.nii"), ("A.nii.gz", "c/A.nii.gz"))
-    odd = _seen(f"{first} and {second}", _saved(draw, made, first), made, expect="refused", names="name|several|overwrite")
+    odd = _seen(
+        f"{first} and {second}", _saved(draw, made, first), made, expect="refused", names="name|several|overwrite"
+    )
     odd.options["image"] = [str(_saved(draw, made, first)), str(_saved(draw, made, second))]
     return odd
 
@@ -169,9 +260,17 @@ def places_that_take_no_results(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     file = _saved(draw, made)
     (draw.folder / "a.txt").write_text("no folder")
-    place = draw.one_of(str(draw.folder / "a.txt"), str(draw.folder / "a.txt" / "b"), "/proc/odd", "/dev/null", "/sys/odd/x")
-    return _seen(f"output_dir {place.replace(str(draw.folder), '')}", file, made, expect="refused", names="output_dir",
-                 options={"output_dir": place})  # fmt: skip
+    place = draw.one_of(
+        str(draw.folder / "a.txt"), str(draw.folder / "a.txt" / "b"), "/proc/odd", "/dev/null", "/sys/odd/x"
+    )
+    return _seen(
+        f"output_dir {place.replace(str(draw.folder), '')}",
+        file,
+        made,
+        expect="refused",
+        names="output_dir",
+        options={"output_dir": place},
+    )
 
 
 def result_over_the_image(draw: Draw) -> OddInput:
@@ -183,19 +282,49 @@ def result_over_the_image(draw: Draw) -> OddInput:
         if file.read_bytes() != before:
             raise Wrong("the image was overwritten")
 
-    return _seen("no postfix, results into the image's folder", file, made, expect="either", check=check,
-                 options={"output_postfix": "", "output_dir": str(draw.folder)}, names="output_postfix")  # fmt: skip
+    return _seen(
+        "no postfix, results into the image's folder",
+        file,
+        made,
+        expect="either",
+        check=check,
+        options={"output_postfix": "", "output_dir": str(draw.folder)},
+        names="output_postfix",
+    )
 
 
 def names_of_objects(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     name = draw.one_of(
-        "$$", "$x", "$x^2$ and $", "#", "a#b", "\\frac", "ü 山", "a\nb", "x" * 300, " ", "1", "0", "background", "_target_", "@image", "%s",
-        "{0}", "'\"", "foreground", "None", "<b>",
-    )  # fmt: skip
-    expect = "either" if name in (" ", "foreground", "x" * 300, "0", "background", "$x", "_target_", "@image") else "right"
+        "$$",
+        "$x",
+        "$x^2$ and $",
+        "#",
+        "a#b",
+        "\\frac",
+        "ü 山",
+        "a\nb",
+        "x" * 300,
+        " ",
+        "1",
+        "0",
+        "background",
+        "_target_",
+        "@image",
+        "%s",
+        "{0}",
+        "'\"",
+        "foreground",
+        "None",
+        "<b>",
+    )
+    expect = (
+        "either" if name in (" ", "foreground", "x" * 300, "0", "background", "$x", "_target_", "@image") else "right"
+    )
     options = {"objects": {name: made.clicks}, "foreground": None, "background": None, "preview": True}
-    return _seen(f"an object named {name[:30]!r}", _saved(draw, made), made, expect=expect, options=options, names="object|name")
+    return _seen(
+        f"an object named {name[:30]!r}", _saved(draw, made), made, expect=expect, options=options, names="object|name"
+    )
 
 
 def own_results_again(draw: Draw) -> OddInput:
@@ -204,7 +333,9 @@ def own_results_again(draw: Draw) -> OddInput:
     pictures.mkdir()
     rows, columns = np.mgrid[:60, :70]
     for k in range(2):
-        grey = np.where((rows - 30) ** 2 + (columns - 30 - 5 * k) ** 2 < 200, 200, 80) + draw.rng.normal(0, 4, rows.shape)
+        grey = np.where((rows - 30) ** 2 + (columns - 30 - 5 * k) ** 2 < 200, 200, 80) + draw.rng.normal(
+            0, 4, rows.shape
+        )
         Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(pictures / f"p{k}.png")
     for k in range(2):
         # What an earlier run has left.
@@ -218,7 +349,13 @@ def own_results_again(draw: Draw) -> OddInput:
         if again:
             raise Wrong(f"results of an earlier run were segmented: {again}")
 
-    options = {"image": str(pictures), "output_dir": str(pictures), "labels": ["liver"], "overlay": True, "device": "cpu"}
+    options = {
+        "image": str(pictures),
+        "output_dir": str(pictures),
+        "labels": ["liver"],
+        "overlay": True,
+        "device": "cpu",
+    }
     return OddInput("results in the folder of the images", options, "either", check, names="_seg", run="ssam_2d")
 
 
@@ -228,7 +365,8 @@ def json_of(image: str) -> str:
 
 
 KINDS = (
-    names_of_files, names_of_files, names_of_files, names_of_folders, names_of_folders, long_names, long_results, postfixes,
-    images_that_are_no_files, pipes_and_devices, pipes_as_masks, symbolic_links, two_links_to_one_file, one_name_twice,
-    places_that_take_no_results, result_over_the_image, names_of_objects, names_of_objects, names_of_objects, own_results_again,
+    names_of_files, names_of_files, names_of_files, names_of_folders, names_of_folders, long_names, long_results,
+    postfixes, images_that_are_no_files, pipes_and_devices, pipes_as_masks, symbolic_links, two_links_to_one_file,
+    one_name_twice, places_that_take_no_results, result_over_the_image, names_of_objects, names_of_objects,
+    names_of_objects, own_results_again,
 )  # fmt: skip

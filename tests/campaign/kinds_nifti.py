@@ -82,24 +82,36 @@ def broken_sform(draw: Draw) -> OddInput:
     row = draw.one_of([np.nan] * 4, [0.0, 0.0, 0.0, 0.0], [np.inf, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, np.nan])
     image = _image(made, made.affine)
     image.set_qform(made.affine, code=1)
-    return _seen(f"a row {row} in the sform, a valid qform", _patched(_write(draw, image), (SROW, "<4f", row)), made,
-                 expect="either")  # fmt: skip
+    return _seen(
+        f"a row {row} in the sform, a valid qform",
+        _patched(_write(draw, image), (SROW, "<4f", row)),
+        made,
+        expect="either",
+    )
 
 
 def broken_sform_alone(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     row = draw.one_of([np.nan] * 4, [0.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 5.0], [np.inf, 0.0, 0.0, 0.0])
     patches = [(SROW, "<4f", row), (QFORM, "<h", 0)]
-    return _seen(f"a row {row} in the sform, and no qform", _patched(_write(draw, _image(made, made.affine)), *patches),
-                 made, expect="either")  # fmt: skip
+    return _seen(
+        f"a row {row} in the sform, and no qform",
+        _patched(_write(draw, _image(made, made.affine)), *patches),
+        made,
+        expect="either",
+    )
 
 
 def broken_qform(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     quaternion = draw.one_of([0.9, 0.9, 0.9], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0])
     patches = [(QUATERNION, "<3f", quaternion), (SFORM, "<h", 0), (QFORM, "<h", 1)]
-    return _seen(f"the quaternion {quaternion}, and no sform", _patched(_write(draw, _image(made, made.affine)), *patches),
-                 made, expect="refused")  # fmt: skip
+    return _seen(
+        f"the quaternion {quaternion}, and no sform",
+        _patched(_write(draw, _image(made, made.affine)), *patches),
+        made,
+        expect="refused",
+    )
 
 
 def units(draw: Draw) -> OddInput:
@@ -114,8 +126,12 @@ def units(draw: Draw) -> OddInput:
 def unknown_units(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     code = draw.one_of(4, 5, 7)
-    return _seen(f"space unit {code}, which NIfTI does not have",
-                 _patched(_write(draw, _image(made, made.affine)), (XYZT, "<b", code)), made, expect="either")  # fmt: skip
+    return _seen(
+        f"space unit {code}, which NIfTI does not have",
+        _patched(_write(draw, _image(made, made.affine)), (XYZT, "<b", code)),
+        made,
+        expect="either",
+    )
 
 
 def tiny_voxels(draw: Draw) -> OddInput:
@@ -127,7 +143,10 @@ def tiny_voxels(draw: Draw) -> OddInput:
 def huge_voxels(draw: Draw) -> OddInput:
     size = draw.one_of(30.0, 200.0, 1000.0)
     made = scene(draw.rng, affine_of(np.diag([size, size, 1.5 * size])), scale=size / 2)
-    return _seen(f"voxels of {size} mm", _write(draw, _image(made, made.affine)), made, expect="either")
+    # A click alone tells nothing of the size of what is meant.
+    odd = _seen(f"voxels of {size} mm, a box", _write(draw, _image(made, made.affine)), made)
+    odd.options["box"] = made.box
+    return odd
 
 
 def oblique(draw: Draw) -> OddInput:
@@ -258,8 +277,9 @@ def several_channels(draw: Draw) -> OddInput:
     count = draw.one_of(2, 3, 20)
     stack = np.stack([np.round(made.values).astype(np.int16)] * count, -1)
     stack = stack[..., None, :] if draw.turn % 2 else stack
-    return _seen(f"{count} volumes in one file", _write(draw, nib.Nifti1Image(stack, made.affine)), made,
-                 expect="refused")  # fmt: skip
+    return _seen(
+        f"{count} volumes in one file", _write(draw, nib.Nifti1Image(stack, made.affine)), made, expect="refused"
+    )
 
 
 def colours(draw: Draw) -> OddInput:
@@ -271,7 +291,10 @@ def colours(draw: Draw) -> OddInput:
 def dimensions_of_nonsense(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     dim = draw.one_of(
-        [3, 44, 40, -30, 1, 1, 1, 1], [3, 0, 40, 30, 1, 1, 1, 1], [0, 44, 40, 30, 1, 1, 1, 1], [9, 44, 40, 30, 1, 1, 1, 1]
+        [3, 44, 40, -30, 1, 1, 1, 1],
+        [3, 0, 40, 30, 1, 1, 1, 1],
+        [0, 44, 40, 30, 1, 1, 1, 1],
+        [9, 44, 40, 30, 1, 1, 1, 1],
     )
     file = _patched(_write(draw, _image(made, made.affine)), (DIM, "<8h", dim))
     return _seen(f"dim {dim}", file, made, expect="refused", apart=True)
@@ -287,8 +310,13 @@ def larger_than_memory(draw: Draw) -> OddInput:
     # A few kilobytes: what they would unpack to is what the header says, if one tries.
     packed = b"".join(gzip.compress(bytes(1 << 20), mtime=0) for _ in range(64))
     file.write_bytes(gzip.compress(header.binaryblock + bytes(4), mtime=0) + packed)
-    return OddInput(f"{side}^3 voxels by the header", {"image": str(file), "foreground": [[9, 9, 9]], **CHEAP},
-                    "refused", names="scan.nii.gz|memory", apart=True)  # fmt: skip
+    return OddInput(
+        f"{side}^3 voxels by the header",
+        {"image": str(file), "foreground": [[9, 9, 9]], **CHEAP},
+        "refused",
+        names="scan.nii.gz|memory",
+        apart=True,
+    )
 
 
 def flat(draw: Draw) -> OddInput:
@@ -303,9 +331,9 @@ def long_and_thin(draw: Draw) -> OddInput:
 
 
 KINDS = (
-    sform_against_pixdim, sform_against_qform, qform_alone, pixdim_alone, broken_sform, broken_sform_alone, broken_qform,
-    units, unknown_units, tiny_voxels, huge_voxels, oblique, sheared, turned_and_flipped, ones_at_the_end, nifti_2,
-    number_types, slopes, slopes_without_meaning, big_endian, header_extension, gzip_forms, name_against_content,
-    pair_of_files, freesurfer, cut_short, flipped_bits, several_channels, colours, dimensions_of_nonsense,
-    larger_than_memory, flat, long_and_thin,
+    sform_against_pixdim, sform_against_qform, qform_alone, pixdim_alone, broken_sform, broken_sform_alone,
+    broken_qform, units, unknown_units, tiny_voxels, huge_voxels, oblique, sheared, turned_and_flipped,
+    ones_at_the_end, nifti_2, number_types, slopes, slopes_without_meaning, big_endian, header_extension, gzip_forms,
+    name_against_content, pair_of_files, freesurfer, cut_short, flipped_bits, several_channels, colours,
+    dimensions_of_nonsense, larger_than_memory, flat, long_and_thin,
 )  # fmt: skip

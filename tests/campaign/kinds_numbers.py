@@ -54,13 +54,19 @@ def not_finite(draw: Draw) -> OddInput:
     values = made.values.copy()
     value = draw.one_of(np.nan, np.inf, -np.inf)
     values[draw.rng.uniform(size=values.shape) < 0.01] = value
-    return _seen(f"1 % of the voxels {value}", _nifti(draw, values, made), made, check=check_ball(made, note="NaN|infinite"))
+    return _seen(
+        f"1 % of the voxels {value}", _nifti(draw, values, made), made, check=check_ball(made, note="NaN|infinite")
+    )
 
 
 def nothing_finite(draw: Draw) -> OddInput:
     made = scene(draw.rng)
-    return _seen("no finite voxel", _nifti(draw, np.full_like(made.values, draw.one_of(np.nan, np.inf)), made), made,
-                 expect="refused")  # fmt: skip
+    return _seen(
+        "no finite voxel",
+        _nifti(draw, np.full_like(made.values, draw.one_of(np.nan, np.inf)), made),
+        made,
+        expect="refused",
+    )
 
 
 def constant(draw: Draw) -> OddInput:
@@ -81,11 +87,23 @@ def one_wild_voxel(draw: Draw) -> OddInput:
 
 def windows_without_contrast(draw: Draw) -> OddInput:
     window = draw.one_of(
-        [-np.inf, np.inf], [1e4, 2e4], [5.0, 5.0], [300.0, -200.0], [np.nan, 400.0], [-9000.0, -8000.0], [-np.inf, 100.0]
+        [-np.inf, np.inf],
+        [1e4, 2e4],
+        [5.0, 5.0],
+        [300.0, -200.0],
+        [np.nan, 400.0],
+        [-9000.0, -8000.0],
+        [-np.inf, 100.0],
     )
     made = scene(draw.rng)
-    return _seen(f"window {window}", _nifti(draw, np.round(made.values).astype(np.int16), made), made, expect="refused",
-                 options={"window": window}, names="window")  # fmt: skip
+    return _seen(
+        f"window {window}",
+        _nifti(draw, np.round(made.values).astype(np.int16), made),
+        made,
+        expect="refused",
+        options={"window": window},
+        names="window",
+    )
 
 
 def odd_windows(draw: Draw) -> OddInput:
@@ -93,8 +111,15 @@ def odd_windows(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     # A window that shows no ball gives no ball: right is what is said of the grid and of the mL.
     least = 0.7 if window in ("percentile", "ct") else 0.0
-    return _seen(f"window {window}", _nifti(draw, np.round(made.values).astype(np.int16), made), made, expect="either",
-                 options={"window": window}, names="window", check=check_ball(made, least))  # fmt: skip
+    return _seen(
+        f"window {window}",
+        _nifti(draw, np.round(made.values).astype(np.int16), made),
+        made,
+        expect="either",
+        options={"window": window},
+        names="window",
+        check=check_ball(made, least),
+    )
 
 
 def complex_numbers(draw: Draw) -> OddInput:
@@ -120,8 +145,15 @@ def last_masks(draw: Draw) -> OddInput:
         ("none inside", np.zeros_like(truth), "either"),
     )
     mask = _nifti(draw, values, made, "last.nii.gz")
-    return _seen(f"a last mask of {said}", file, made, expect=expect, options={"previous_mask": str(mask)},
-                 names="previous_mask|last.nii.gz", check=check_ball(made, 0.6))  # fmt: skip
+    return _seen(
+        f"a last mask of {said}",
+        file,
+        made,
+        expect=expect,
+        options={"previous_mask": str(mask)},
+        names="previous_mask|last.nii.gz",
+        check=check_ball(made, 0.6),
+    )
 
 
 def strokes(draw: Draw) -> OddInput:
@@ -129,11 +161,19 @@ def strokes(draw: Draw) -> OddInput:
     file = _nifti(draw, np.round(made.values).astype(np.int16), made)
     i, j, k = made.voxel(made.centre)
     values = np.zeros(made.shape, np.float32)
-    value, expect = draw.one_of((1, "right"), (1 + 1e-6, "right"), (3, "refused"), (0, "refused"), (1.5, "refused"), (np.nan, "refused"))
+    value, expect = draw.one_of(
+        (1, "right"), (1 + 1e-6, "right"), (3, "refused"), (0, "refused"), (1.5, "refused"), (np.nan, "refused")
+    )
     values[i - 2 : i + 3, j, k] = value
     scribble = _nifti(draw, values, made, "strokes.nii.gz")
-    return _seen(f"a scribble of {value}", file, made, expect=expect, names="scribble|strokes.nii.gz",
-                 options={"scribble": str(scribble), "foreground": None, "background": None})  # fmt: skip
+    return _seen(
+        f"a scribble of {value}",
+        file,
+        made,
+        expect=expect,
+        names="scribble|strokes.nii.gz",
+        options={"scribble": str(scribble), "foreground": None, "background": None},
+    )
 
 
 def odd_weights(draw: Draw) -> OddInput:
@@ -141,9 +181,13 @@ def odd_weights(draw: Draw) -> OddInput:
     state = torch.load(ROOT / "bundles" / bundle / "models" / "model.pt", map_location="cpu", weights_only=True)
     state = dict(state)
     # The smallest tensor of at least a thousand numbers, so that nothing but the values is odd.
-    key = min((k for k, v in state.items() if torch.is_tensor(v) and v.is_floating_point() and v.numel() > 1000),
-              key=lambda k: state[k].numel())  # fmt: skip
-    said = draw.one_of("NaN", "inf", "a missing tensor", "a tensor too many", "another shape", "text", "nothing", "a pickle")
+    key = min(
+        (k for k, v in state.items() if torch.is_tensor(v) and v.is_floating_point() and v.numel() > 1000),
+        key=lambda k: state[k].numel(),
+    )
+    said = draw.one_of(
+        "NaN", "inf", "a missing tensor", "a tensor too many", "another shape", "text", "nothing", "a pickle"
+    )
     changed = state[key].clone()
     if said in ("NaN", "inf"):
         changed.view(-1)[int(draw.rng.integers(changed.numel()))] = float(said)
@@ -167,8 +211,13 @@ def odd_weights(draw: Draw) -> OddInput:
     if bundle == "ssam_2d":
         pixels = draw.rng.integers(0, 255, (40, 50)).astype(np.uint8)
         Image.fromarray(pixels).save(draw.folder / "p.png")
-        return OddInput(f"weights of ssam_2d with {said}", {"image": str(draw.folder / "p.png"), "labels": ["liver"], **options},
-                        "refused", names="odd.pt", run="ssam_2d")  # fmt: skip
+        return OddInput(
+            f"weights of ssam_2d with {said}",
+            {"image": str(draw.folder / "p.png"), "labels": ["liver"], **options},
+            "refused",
+            names="odd.pt",
+            run="ssam_2d",
+        )
     made = scene(draw.rng)
     file3d = _nifti(draw, np.round(made.values).astype(np.int16), made)
     return _seen(f"weights with {said}", file3d, made, expect="refused", names="odd.pt", options=options)
@@ -183,8 +232,12 @@ def few_grey_values(draw: Draw) -> OddInput:
 def low_contrast_far_from_zero(draw: Draw) -> OddInput:
     made = scene(draw.rng, look="mr")
     values = (made.values * 1e-4 + 1000).astype(np.float32)
-    return _seen("contrast of a ten-thousandth of the level",
-                 _nifti(draw, values, made), replace(made, values=values), expect="either")  # fmt: skip
+    return _seen(
+        "contrast of a ten-thousandth of the level",
+        _nifti(draw, values, made),
+        replace(made, values=values),
+        expect="either",
+    )
 
 
 KINDS = (

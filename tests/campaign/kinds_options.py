@@ -34,22 +34,46 @@ def _picture(draw: Draw, said: str, options: dict[str, Any], **more: Any) -> Odd
 
 def misspelt(draw: Draw) -> OddInput:
     wrong, right = draw.one_of(
-        ("backgroud", "background"), ("ouput_dir", "output_dir"), ("cubesize", "cube_size"), ("previous_masks", "previous_mask"),
-        ("forground", "foreground"), ("winow", "window"), ("ckpt", "ckpt_path"), ("scribbel", "scribble"), ("Rounds", "rounds"),
-    )  # fmt: skip
+        ("backgroud", "background"),
+        ("ouput_dir", "output_dir"),
+        ("cubesize", "cube_size"),
+        ("previous_masks", "previous_mask"),
+        ("forground", "foreground"),
+        ("winow", "window"),
+        ("ckpt", "ckpt_path"),
+        ("scribbel", "scribble"),
+        ("Rounds", "rounds"),
+    )
     value = [[1, 1, 1]] if "ground" in right or "groud" in wrong else "x"
     return _volume(draw, f"--{wrong}", {wrong: value}, expect="refused", names=f"{wrong}.*{right}")
 
 
 def misspelt_2d(draw: Draw) -> OddInput:
-    wrong, right = draw.one_of(("label", "labels"), ("treshold", "threshold"), ("image_sise", "image_size"), ("overlays", "overlay"),
-                               ("adaptor", "adapter"))  # fmt: skip
-    return _picture(draw, f"ssam_2d: --{wrong}", {wrong: ["liver"] if wrong == "label" else 1}, expect="refused", names=f"{wrong}.*{right}")
+    wrong, right = draw.one_of(
+        ("label", "labels"),
+        ("treshold", "threshold"),
+        ("image_sise", "image_size"),
+        ("overlays", "overlay"),
+        ("adaptor", "adapter"),
+    )
+    return _picture(
+        draw,
+        f"ssam_2d: --{wrong}",
+        {wrong: ["liver"] if wrong == "label" else 1},
+        expect="refused",
+        names=f"{wrong}.*{right}",
+    )
 
 
 def misspelt_on_the_command_line(draw: Draw) -> OddInput:
-    odd = _volume(draw, "--backgroud in a terminal", {"backgroud": [[1, 1, 1]]}, expect="refused", names="backgroud.*background",
-                  command=True)  # fmt: skip
+    odd = _volume(
+        draw,
+        "--backgroud in a terminal",
+        {"backgroud": [[1, 1, 1]]},
+        expect="refused",
+        names="backgroud.*background",
+        command=True,
+    )
     return odd
 
 
@@ -65,8 +89,16 @@ def cube_sizes(draw: Draw) -> OddInput:
 
 
 def numbers_as_text(draw: Draw) -> OddInput:
-    key, value = draw.one_of(("cube_size", "64"), ("rounds", "3"), ("spacing", "1.5"), ("preview", "true"), ("rounds", 3.0),
-                             ("one_way", "False"), ("small_cube_size", "64"), ("volume_cache_bytes", "0"))  # fmt: skip
+    key, value = draw.one_of(
+        ("cube_size", "64"),
+        ("rounds", "3"),
+        ("spacing", "1.5"),
+        ("preview", "true"),
+        ("rounds", 3.0),
+        ("one_way", "False"),
+        ("small_cube_size", "64"),
+        ("volume_cache_bytes", "0"),
+    )
     return _volume(draw, f"{key} as {value!r}", {key: value}, expect="either")
 
 
@@ -76,8 +108,13 @@ def spacings(draw: Draw) -> OddInput:
 
 
 def far_off_spacings(draw: Draw) -> OddInput:
-    return _volume(draw, "a spacing far from the object's size", {"spacing": draw.one_of(1e-9, 1e9, 1e-3, 400)}, expect="either",
-                   check=None)  # fmt: skip
+    return _volume(
+        draw,
+        "a spacing far from the object's size",
+        {"spacing": draw.one_of(1e-9, 1e9, 1e-3, 400)},
+        expect="either",
+        check=None,
+    )
 
 
 def rounds(draw: Draw) -> OddInput:
@@ -93,10 +130,27 @@ def switches(draw: Draw) -> OddInput:
 
 def words(draw: Draw) -> OddInput:
     key, value = draw.one_of(
-        ("amp", "yes"), ("amp", 5), ("amp", None), ("window", "bone"), ("window", [1]), ("window", [1, 2, 3]), ("window", None),
-        ("window", ["a", "b"]), ("window", 5), ("device", "tpu"), ("device", "cuda:9"), ("device", 5), ("device", None), ("device", ""),
-        ("output_ext", ".png"), ("output_ext", "nii"), ("output_ext", ""), ("output_ext", None), ("output_ext", 5), ("output_ext", ".nii.gz.nii"),
-    )  # fmt: skip
+        ("amp", "yes"),
+        ("amp", 5),
+        ("amp", None),
+        ("window", "bone"),
+        ("window", [1]),
+        ("window", [1, 2, 3]),
+        ("window", None),
+        ("window", ["a", "b"]),
+        ("window", 5),
+        ("device", "tpu"),
+        ("device", "cuda:9"),
+        ("device", 5),
+        ("device", None),
+        ("device", ""),
+        ("output_ext", ".png"),
+        ("output_ext", "nii"),
+        ("output_ext", ""),
+        ("output_ext", None),
+        ("output_ext", 5),
+        ("output_ext", ".nii.gz.nii"),
+    )
     # "nii" without its dot may well be understood.
     return _volume(draw, f"{key} {value!r}", {key: value}, expect="either" if value == "nii" else "refused", check=None)
 
@@ -115,7 +169,13 @@ def weights_that_are_none(draw: Draw) -> OddInput:
     value = draw.one_of("missing.pt", ".", "a.txt", 5, None, [], "x\0y", True)
     (draw.folder / "a.txt").write_text("no weights")
     path = str(draw.folder / value) if isinstance(value, str) and "\0" not in value else value
-    return _volume(draw, f"ckpt_path {value!r}", {"ckpt_path": path}, expect="refused", names="ckpt_path|missing.pt|a.txt|weights|folder")
+    return _volume(
+        draw,
+        f"ckpt_path {value!r}",
+        {"ckpt_path": path},
+        expect="refused",
+        names="ckpt_path|missing.pt|a.txt|weights|folder",
+    )
 
 
 def images_that_are_none(draw: Draw) -> OddInput:
@@ -130,7 +190,9 @@ def places_that_are_none(draw: Draw) -> OddInput:
 
 def thresholds(draw: Draw) -> OddInput:
     value = draw.one_of(2, -1, "x", None, [0.5], np.nan, np.inf, True, "0.5")
-    return _picture(draw, f"ssam_2d: threshold {value!r}", {"threshold": value}, expect="either" if value == "0.5" else "refused")
+    return _picture(
+        draw, f"ssam_2d: threshold {value!r}", {"threshold": value}, expect="either" if value == "0.5" else "refused"
+    )
 
 
 def picture_sizes(draw: Draw) -> OddInput:
@@ -140,18 +202,52 @@ def picture_sizes(draw: Draw) -> OddInput:
 
 def words_2d(draw: Draw) -> OddInput:
     key, value = draw.one_of(
-        ("slice_axis", "top"), ("slice_axis", 5), ("slice_axis", None), ("overlay", "maybe"), ("probabilities", "x"), ("window", "bone"),
-        ("amp", "x"), ("device", "tpu"), ("output_ext", ".jpg"), ("use_adapter", "mine"), ("adapter", "missing.safetensors"),
-        ("text_model", "/no/such/model"), ("embedding_cache_bytes", -1), ("output_postfix", "a/b"), ("adapter", 5), ("separate_folder", 3),
-        ("probabilities", None), ("use_adapter", 5),
-    )  # fmt: skip
+        ("slice_axis", "top"),
+        ("slice_axis", 5),
+        ("slice_axis", None),
+        ("overlay", "maybe"),
+        ("probabilities", "x"),
+        ("window", "bone"),
+        ("amp", "x"),
+        ("device", "tpu"),
+        ("output_ext", ".jpg"),
+        ("use_adapter", "mine"),
+        ("adapter", "missing.safetensors"),
+        ("text_model", "/no/such/model"),
+        ("embedding_cache_bytes", -1),
+        ("output_postfix", "a/b"),
+        ("adapter", 5),
+        ("separate_folder", 3),
+        ("probabilities", None),
+        ("use_adapter", 5),
+    )
     return _picture(draw, f"ssam_2d: {key} {value!r}", {key: value}, expect="refused", names=key, check=None)
 
 
 def labels(draw: Draw) -> OddInput:
-    value = draw.one_of(5, [None], ["livre"], ["liver", "liver"], {"liver": 1}, [["liver"]], [5], True, ["Liver"], "liver,spleen", [""], " ")
+    value = draw.one_of(
+        5,
+        [None],
+        ["livre"],
+        ["liver", "liver"],
+        {"liver": 1},
+        [["liver"]],
+        [5],
+        True,
+        ["Liver"],
+        "liver,spleen",
+        [""],
+        " ",
+    )
     expect = "either" if value in (["liver", "liver"], ["Liver"]) else "refused"
-    return _picture(draw, f"ssam_2d: labels {value!r}", {"labels": value, "box": None}, expect=expect, names="label|name", check=None)
+    return _picture(
+        draw,
+        f"ssam_2d: labels {value!r}",
+        {"labels": value, "box": None},
+        expect=expect,
+        names="label|name",
+        check=None,
+    )
 
 
 def adapters_of_other_forms(draw: Draw) -> OddInput:
@@ -160,15 +256,24 @@ def adapters_of_other_forms(draw: Draw) -> OddInput:
     from torch import zeros
 
     said, metadata = draw.one_of(
-        ("no metadata", None), ("empty metadata", {}), ("labels that are no JSON", {"labels": "x", "base": "y", "format": "z"}),
-        ("another base", {"base": "0" * 64, "labels": '["a"]'}), ("a list of numbers", {"labels": "[1, 2]"}),
-    )  # fmt: skip
+        ("no metadata", None),
+        ("empty metadata", {}),
+        ("labels that are no JSON", {"labels": "x", "base": "y", "format": "z"}),
+        ("another base", {"base": "0" * 64, "labels": '["a"]'}),
+        ("a list of numbers", {"labels": "[1, 2]"}),
+    )
     file = draw.folder / "odd.safetensors"
     save_file({"a": zeros(3)}, file, metadata)
     if draw.turn % 7 == 6:
         file.write_bytes(b"text")
-    return _picture(draw, f"ssam_2d: an adapter with {said}", {"adapter": str(file), "labels": ["a"], "box": None}, expect="refused",
-                    names="odd.safetensors", check=None)  # fmt: skip
+    return _picture(
+        draw,
+        f"ssam_2d: an adapter with {said}",
+        {"adapter": str(file), "labels": ["a"], "box": None},
+        expect="refused",
+        names="odd.safetensors",
+        check=None,
+    )
 
 
 def labels_beside_weights(draw: Draw) -> OddInput:
@@ -182,12 +287,18 @@ def labels_beside_weights(draw: Draw) -> OddInput:
     Path(draw.folder / "labels.json").write_text(content)
     value = json.dumps(content)
     # The weights know their names themselves, and may leave the file alone.
-    return _picture(draw, f"ssam_2d: a labels.json of {value} beside the weights", {"ckpt_path": str(draw.folder / "model.pt")},
-                    expect="either", names="labels.json|label|name", check=None)  # fmt: skip
+    return _picture(
+        draw,
+        f"ssam_2d: a labels.json of {value} beside the weights",
+        {"ckpt_path": str(draw.folder / "model.pt")},
+        expect="either",
+        names="labels.json|label|name",
+        check=None,
+    )
 
 
 KINDS = (
-    misspelt, misspelt_2d, cube_sizes, cube_sizes, numbers_as_text, spacings, far_off_spacings, rounds, switches, words, words,
-    memories, no_memory_at_all, weights_that_are_none, images_that_are_none, places_that_are_none, thresholds, picture_sizes, words_2d,
-    words_2d, labels, adapters_of_other_forms, labels_beside_weights,
+    misspelt, misspelt_2d, cube_sizes, cube_sizes, numbers_as_text, spacings, far_off_spacings, rounds, switches,
+    words, words, memories, no_memory_at_all, weights_that_are_none, images_that_are_none, places_that_are_none,
+    thresholds, picture_sizes, words_2d, words_2d, labels, adapters_of_other_forms, labels_beside_weights,
 )  # fmt: skip

@@ -54,7 +54,9 @@ def check_picture(made: Picture, least: float = 0.5, note: str | None = None) ->
         if inside.shape != made.truth.shape:
             raise Wrong(f"an index map of {inside.shape}, the picture has {made.truth.shape}")
         if (score := dice(inside, made.truth)) < least:
-            raise Wrong(f"Dice {score:.3f} with the ellipse: {int(inside.sum())} pixels, the truth has {int(made.truth.sum())}")
+            raise Wrong(
+                f"Dice {score:.3f} with the ellipse: {int(inside.sum())} pixels, the truth has {int(made.truth.sum())}"
+            )
         report = json.loads(maps[0].with_suffix(".json").read_text())
         if sum(o["area_px"] for o in report["objects"]) != int(inside.sum()):
             raise Wrong("the JSON's pixels are not those of the map")
@@ -77,11 +79,21 @@ def modes(draw: Draw) -> OddInput:
     grey = Image.fromarray(made.grey)
     rgb = grey.convert("RGB")
     name, image = draw.one_of(
-        ("L.png", grey), ("RGB.png", rgb), ("RGBA.png", grey.convert("RGBA")), ("LA.png", grey.convert("LA")),
-        ("P.png", rgb.quantize(64)), ("CMYK.jpg", rgb.convert("CMYK")), ("YCbCr.jpg", rgb.convert("YCbCr")), ("one.png", Image.fromarray(made.grey > 150)),
-        ("I16.png", Image.fromarray(made.grey.astype(np.uint16) * 16)), ("I.tif", Image.fromarray(made.grey.astype(np.int32) * 100)),
-        ("F.tif", Image.fromarray(made.grey.astype(np.float32) / 255)), ("L.bmp", grey), ("RGB.tiff", rgb), ("P.bmp", rgb.quantize(16)),
-    )  # fmt: skip
+        ("L.png", grey),
+        ("RGB.png", rgb),
+        ("RGBA.png", grey.convert("RGBA")),
+        ("LA.png", grey.convert("LA")),
+        ("P.png", rgb.quantize(64)),
+        ("CMYK.jpg", rgb.convert("CMYK")),
+        ("YCbCr.jpg", rgb.convert("YCbCr")),
+        ("one.png", Image.fromarray(made.grey > 150)),
+        ("I16.png", Image.fromarray(made.grey.astype(np.uint16) * 16)),
+        ("I.tif", Image.fromarray(made.grey.astype(np.int32) * 100)),
+        ("F.tif", Image.fromarray(made.grey.astype(np.float32) / 255)),
+        ("L.bmp", grey),
+        ("RGB.tiff", rgb),
+        ("P.bmp", rgb.quantize(16)),
+    )
     file = draw.folder / name
     image.save(file, **({"quality": 95} if name.endswith("jpg") else {}))
     return _seen(f"{image.mode} as {file.suffix}", file, made)
@@ -91,12 +103,15 @@ def tiffs(draw: Draw) -> OddInput:
     made = picture(draw.rng)
     file = draw.folder / "p.tif"
     form, pixels, options = draw.one_of(
-        ("tiled", made.grey, {"tile": (32, 32), "compression": "zlib"}), ("big-endian", made.grey.astype(">u2"), {"byteorder": ">"}),
+        ("tiled", made.grey, {"tile": (32, 32), "compression": "zlib"}),
+        ("big-endian", made.grey.astype(">u2"), {"byteorder": ">"}),
         ("planar", np.stack([made.grey] * 3), {"planarconfig": "separate", "photometric": "rgb"}),
         ("16-bit RGB", np.stack([made.grey.astype(np.uint16) * 200] * 3, -1), {"photometric": "rgb"}),
-        ("packbits", made.grey, {"compression": "packbits"}), ("LZW", made.grey, {"compression": "zlib", "predictor": True}),
-        ("float64", made.grey.astype(np.float64), {}), ("BigTIFF", made.grey, {"bigtiff": True}),
-    )  # fmt: skip
+        ("packbits", made.grey, {"compression": "packbits"}),
+        ("LZW", made.grey, {"compression": "zlib", "predictor": True}),
+        ("float64", made.grey.astype(np.float64), {}),
+        ("BigTIFF", made.grey, {"bigtiff": True}),
+    )
     tifffile.imwrite(file, pixels, **options)
     return _seen(f"a TIFF: {form}", file, made, expect="right" if form not in ("float64",) else "either")
 
@@ -141,7 +156,10 @@ def damaged(draw: Draw) -> OddInput:
     Image.fromarray(made.grey).save(file)
     content = file.read_bytes()
     said, content = draw.one_of(
-        ("cut", content[: len(content) // 2]), ("nothing", b""), ("text", b"no picture"), ("a cut header", content[:20]),
+        ("cut", content[: len(content) // 2]),
+        ("nothing", b""),
+        ("text", b"no picture"),
+        ("a cut header", content[:20]),
         ("noise", bytes(draw.rng.integers(0, 256, 500).astype(np.uint8))),
     )
     file.write_bytes(content)
@@ -159,8 +177,15 @@ def garbled_png(draw: Draw) -> OddInput:
 
 
 def without_contrast(draw: Draw) -> OddInput:
-    value, dtype = draw.one_of((0, np.uint8), (255, np.uint8), (128, np.uint8), (0, np.uint16), (65535, np.uint16), (7, np.float32),
-                               (np.nan, np.float32))  # fmt: skip
+    value, dtype = draw.one_of(
+        (0, np.uint8),
+        (255, np.uint8),
+        (128, np.uint8),
+        (0, np.uint16),
+        (65535, np.uint16),
+        (7, np.float32),
+        (np.nan, np.float32),
+    )
     file = draw.folder / ("p.tif" if dtype is np.float32 else "p.png")
     pixels = np.full((60, 80), value, dtype)
     if dtype is np.uint8 and draw.turn % 2:
@@ -204,8 +229,14 @@ def small_and_thin(draw: Draw) -> OddInput:
             raise Wrong("an index map of another size")
 
     made = picture(draw.rng)
-    return _seen(f"{height} x {width} pixels", file, made, expect="refused" if pixels.size == 1 else "either", check=check,
-                 options={"box": None, "labels": ["liver"]})  # fmt: skip
+    return _seen(
+        f"{height} x {width} pixels",
+        file,
+        made,
+        expect="refused" if pixels.size == 1 else "either",
+        check=check,
+        options={"box": None, "labels": ["liver"]},
+    )
 
 
 def enormous(draw: Draw) -> OddInput:
@@ -223,7 +254,9 @@ def enormous(draw: Draw) -> OddInput:
     else:
         Image.new("1", (side, side)).save(file)
     made = picture(draw.rng)
-    return _seen(f"{side} x {side} pixels", file, made, expect="refused", apart=True, options={"labels": ["liver"], "box": None})
+    return _seen(
+        f"{side} x {side} pixels", file, made, expect="refused", apart=True, options={"labels": ["liver"], "box": None}
+    )
 
 
 def prompts_alone(draw: Draw) -> OddInput:
@@ -231,12 +264,18 @@ def prompts_alone(draw: Draw) -> OddInput:
     Image.fromarray(made.grey).save(draw.folder / "p.png")
     x, y = made.click
     ask = draw.one_of(
-        {}, {"box": None, "foreground": [[x, y]]}, {"box": None, "points": [[x, y]], "point_labels": [1]},
-        {"box": None, "objects": {"thing": {"foreground": [[x, y]]}}}, {"foreground": [[x, y]], "background": [[2, 2]]},
-        {"box": None, "objects": {"thing": {"box": made.box}}}, {"box": [made.box[:2], made.box[2:]]},
-    )  # fmt: skip
+        {},
+        {"box": None, "foreground": [[x, y]]},
+        {"box": None, "points": [[x, y]], "point_labels": [1]},
+        {"box": None, "objects": {"thing": {"foreground": [[x, y]]}}},
+        {"foreground": [[x, y]], "background": [[2, 2]]},
+        {"box": None, "objects": {"thing": {"box": made.box}}},
+        {"box": [made.box[:2], made.box[2:]]},
+    )
     expect = "either" if isinstance(ask.get("box"), list) else "right"
-    return _seen(f"prompts {ask} with the default weights", draw.folder / "p.png", made, options=ask, expect=expect, names="box")
+    return _seen(
+        f"prompts {ask} with the default weights", draw.folder / "p.png", made, options=ask, expect=expect, names="box"
+    )
 
 
 def prompts_of_other_forms(draw: Draw) -> OddInput:
@@ -244,13 +283,35 @@ def prompts_of_other_forms(draw: Draw) -> OddInput:
     Image.fromarray(made.grey).save(draw.folder / "p.png")
     x, y = made.click
     ask = draw.one_of(
-        {"foreground": [[x, 96]]}, {"foreground": [[120, y]]}, {"foreground": [[-1, y]]}, {"foreground": [[x, y, 0]]}, {"foreground": "x"},
-        {"foreground": [[x, None]]}, {"box": [60, 50, 20, 10]}, {"box": [1, 2, 3]}, {"box": [-5, 0, 20, 20]}, {"box": [0, 0, 900, 9]},
-        {"box": "x"}, {"points": [[x, y]]}, {"points": [[x, y]], "point_labels": [7]}, {"objects": [1]}, {"objects": {"a": {"clicks": [[x, y]]}}},
-        {"scribble": "x.png"}, {"background": [[x, y]]}, {"foreground": [[np.nan, y]]}, {"box": [0, 0, np.nan, 9]}, {"foreground": [[True, False]]},
-    )  # fmt: skip
-    return _seen(f"prompts {ask}", draw.folder / "p.png", made, options={"box": None, **ask}, expect="refused",
-                 names="foreground|background|box|point|object|scribble")  # fmt: skip
+        {"foreground": [[x, 96]]},
+        {"foreground": [[120, y]]},
+        {"foreground": [[-1, y]]},
+        {"foreground": [[x, y, 0]]},
+        {"foreground": "x"},
+        {"foreground": [[x, None]]},
+        {"box": [60, 50, 20, 10]},
+        {"box": [1, 2, 3]},
+        {"box": [-5, 0, 20, 20]},
+        {"box": [0, 0, 900, 9]},
+        {"box": "x"},
+        {"points": [[x, y]]},
+        {"points": [[x, y]], "point_labels": [7]},
+        {"objects": [1]},
+        {"objects": {"a": {"clicks": [[x, y]]}}},
+        {"scribble": "x.png"},
+        {"background": [[x, y]]},
+        {"foreground": [[np.nan, y]]},
+        {"box": [0, 0, np.nan, 9]},
+        {"foreground": [[True, False]]},
+    )
+    return _seen(
+        f"prompts {ask}",
+        draw.folder / "p.png",
+        made,
+        options={"box": None, **ask},
+        expect="refused",
+        names="foreground|background|box|point|object|scribble",
+    )
 
 
 def box_to_the_size(draw: Draw) -> OddInput:
@@ -258,8 +319,13 @@ def box_to_the_size(draw: Draw) -> OddInput:
     Image.fromarray(made.grey).save(draw.folder / "p.png")
     x0, y0, _, _ = made.box
     box = draw.one_of([x0, y0, 120, 96], [0, 0, 120, 96])
-    return _seen("a box whose corner is the size", draw.folder / "p.png", made, options={"box": box},
-                 check=check_picture(made, 0.0, note="box"))  # fmt: skip
+    return _seen(
+        "a box whose corner is the size",
+        draw.folder / "p.png",
+        made,
+        options={"box": box},
+        check=check_picture(made, 0.0, note="box"),
+    )
 
 
 def prompts_without_end(draw: Draw) -> OddInput:
@@ -270,8 +336,15 @@ def prompts_without_end(draw: Draw) -> OddInput:
         {"box": None, "foreground": inside[draw.rng.integers(len(inside), size=10_000)].tolist()},
         {"box": None, "objects": {f"o{k}": [inside[k % len(inside)].tolist()] for k in range(2000)}},
     )
-    return _seen(f"{next(k for k in ask if ask[k])} without end", draw.folder / "p.png", made, options=ask, expect="refused",
-                 names="click|point|object|foreground", apart=True)  # fmt: skip
+    return _seen(
+        f"{next(k for k in ask if ask[k])} without end",
+        draw.folder / "p.png",
+        made,
+        options=ask,
+        expect="refused",
+        names="click|point|object|foreground",
+        apart=True,
+    )
 
 
 def volumes_slice_by_slice(draw: Draw) -> OddInput:
@@ -295,8 +368,13 @@ def volumes_slice_by_slice(draw: Draw) -> OddInput:
         if not np.isclose(said, inside.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000, rtol=0.006, atol=0):
             raise Wrong(f"{said} mL are said")
 
-    return _seen(f"a volume of {count} slices", file, made, check=check,
-                 options={"box": [[x0, y0, 0], [x1, y1, count - 1]], "slice_axis": 2})  # fmt: skip
+    return _seen(
+        f"a volume of {count} slices",
+        file,
+        made,
+        check=check,
+        options={"box": [[x0, y0, 0], [x1, y1, count - 1]], "slice_axis": 2},
+    )
 
 
 def folders(draw: Draw) -> OddInput:
@@ -312,11 +390,19 @@ def folders(draw: Draw) -> OddInput:
         Image.fromarray(made.grey).save(folder / "a.bmp")
     if said == "a damaged one":
         (folder / "b.png").write_bytes(b"x")
-    return _seen(f"a folder of {said}", folder, made, expect="refused", names="in|a|b.png", options={"labels": ["liver"], "box": None})
+    return _seen(
+        f"a folder of {said}",
+        folder,
+        made,
+        expect="refused",
+        names="in|a|b.png",
+        options={"labels": ["liver"], "box": None},
+    )
 
 
 KINDS = (
-    modes, modes, modes, tiffs, tiffs, white_is_zero, several_pages, turned_by_exif, names_against_content, damaged, garbled_png,
-    without_contrast, without_contrast, not_finite, colours_of_one_grey, small_and_thin, enormous, prompts_alone, prompts_alone,
-    prompts_of_other_forms, prompts_of_other_forms, box_to_the_size, prompts_without_end, volumes_slice_by_slice, folders,
+    modes, modes, modes, tiffs, tiffs, white_is_zero, several_pages, turned_by_exif, names_against_content, damaged,
+    garbled_png, without_contrast, without_contrast, not_finite, colours_of_one_grey, small_and_thin, enormous,
+    prompts_alone, prompts_alone, prompts_of_other_forms, prompts_of_other_forms, box_to_the_size,
+    prompts_without_end, volumes_slice_by_slice, folders,
 )  # fmt: skip

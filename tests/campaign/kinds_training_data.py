@@ -21,8 +21,13 @@ def _index(made: Picture, file: Path, k: int) -> None:
     Image.fromarray(made.truth.astype(np.uint8)).save(file)
 
 
-def _folder(draw: Draw, mask: Masks = _index, labels: Any = '{"1": "gland"}', name: str = "im{}.png", mask_name: str = "im{}.png",
-            ) -> tuple[Path, dict[str, int]]:  # fmt: skip
+def _folder(
+    draw: Draw,
+    mask: Masks = _index,
+    labels: Any = '{"1": "gland"}',
+    name: str = "im{}.png",
+    mask_name: str = "im{}.png",
+) -> tuple[Path, dict[str, int]]:
     """images/, masks/ and labels.json, and the pixels of the ellipse in each image."""
     folder = draw.folder / "set"
     (folder / "images").mkdir(parents=True)
@@ -49,7 +54,13 @@ def _trained(draw: Draw, said: str, folder: Path, truth: Mapping[str, int] | Non
             raise Wrong(f"training would see {seen} pixels, the masks have {dict(truth)}")
 
     more.setdefault("names", "set")
-    return OddInput(f"training data: {said}", {"dataset_dir": str(folder), **more.pop("options", {})}, check=check, run="train", **more)
+    return OddInput(
+        f"training data: {said}",
+        {"dataset_dir": str(folder), **more.pop("options", {})},
+        check=check,
+        run="train",
+        **more,
+    )
 
 
 def label_tables(draw: Draw) -> OddInput:
@@ -148,8 +159,19 @@ def jpeg_masks(draw: Draw) -> OddInput:
     folder, _ = _folder(draw, mask, mask_name="im{}.jpg")
     if draw.one_of(True, False):
         return _trained(draw, "masks as JPEG", folder, None, expect="refused", names="im|jpg")
-    arguments = ["pairs", str(folder), str(draw.folder / "out"), "--no-progress", "--workers", "1", "--labels", '{"255": "gland"}']
-    return OddInput("prepare_data: masks as JPEG", {"arguments": arguments}, "refused", names="jpg|grey|value|label", run="prepare")
+    arguments = [
+        "pairs",
+        str(folder),
+        str(draw.folder / "out"),
+        "--no-progress",
+        "--workers",
+        "1",
+        "--labels",
+        '{"255": "gland"}',
+    ]
+    return OddInput(
+        "prepare_data: masks as JPEG", {"arguments": arguments}, "refused", names="jpg|grey|value|label", run="prepare"
+    )
 
 
 def values_without_a_name(draw: Draw) -> OddInput:
@@ -159,11 +181,15 @@ def values_without_a_name(draw: Draw) -> OddInput:
 
     value = draw.one_of(2, 7, 200)
     folder, _ = _folder(draw, mask)
-    return _trained(draw, f"a mask with the value {value}, which has no name", folder, None, expect="refused", names="im0|label")
+    return _trained(
+        draw, f"a mask with the value {value}, which has no name", folder, None, expect="refused", names="im0|label"
+    )
 
 
 def labels_in_no_image(draw: Draw) -> OddInput:
-    folder, _ = _folder(draw, labels=draw.one_of('{"1": "gland", "2": "tumour"}', '{"1": "gland", "2": "tumour", "9": "cyst"}'))
+    folder, _ = _folder(
+        draw, labels=draw.one_of('{"1": "gland", "2": "tumour"}', '{"1": "gland", "2": "tumour", "9": "cyst"}')
+    )
     return _trained(draw, "a label that no mask has", folder, None, expect="refused", names="tumour|cyst")
 
 
@@ -219,15 +245,25 @@ def data_lists(draw: Draw) -> OddInput:
     items = [{"image": f"images/im{k}.png", "label": f"masks/im{k}.png"} for k in range(COUNT)]
     listed = {"training": items, "validation": items[:1], "labels": {"1": "gland"}}
     said, content = draw.one_of(
-        ("cut short", json.dumps(listed)[:50]), ("a list", json.dumps(items)), ("no training", json.dumps({"validation": items})),
+        ("cut short", json.dumps(listed)[:50]),
+        ("a list", json.dumps(items)),
+        ("no training", json.dumps({"validation": items})),
         ("an item without a label", json.dumps({**listed, "training": [{"image": "images/im0.png"}]})),
         ("a missing file", json.dumps({**listed, "training": [{"image": "images/no.png", "label": "masks/im0.png"}]})),
-        ("an empty section", json.dumps({**listed, "training": []})), ("text as items", json.dumps({**listed, "training": "x"})),
+        ("an empty section", json.dumps({**listed, "training": []})),
+        ("text as items", json.dumps({**listed, "training": "x"})),
         ("a number as image", json.dumps({**listed, "training": [{"image": 5, "label": "masks/im0.png"}]})),
-    )  # fmt: skip
+    )
     (folder / "list.json").write_text(content)
-    return _trained(draw, f"a data list: {said}", folder, None, expect="refused", names="list.json|no.png|training|label|image",
-                    options={"data_list_file_path": str(folder / "list.json")})  # fmt: skip
+    return _trained(
+        draw,
+        f"a data list: {said}",
+        folder,
+        None,
+        expect="refused",
+        names="list.json|no.png|training|label|image",
+        options={"data_list_file_path": str(folder / "list.json")},
+    )
 
 
 def lists_with_a_byte_order_mark(draw: Draw) -> OddInput:
@@ -235,18 +271,39 @@ def lists_with_a_byte_order_mark(draw: Draw) -> OddInput:
     items = [{"image": f"images/im{k}.png", "label": f"masks/im{k}.png"} for k in range(COUNT)]
     content = json.dumps({"training": items, "validation": items[:1], "labels": {"1": "gland"}})
     (folder / "list.json").write_bytes(b"\xef\xbb\xbf" + content.encode())
-    return _trained(draw, "a data list with a byte order mark", folder, truth,
-                    options={"data_list_file_path": str(folder / "list.json")})  # fmt: skip
+    return _trained(
+        draw,
+        "a data list with a byte order mark",
+        folder,
+        truth,
+        options={"data_list_file_path": str(folder / "list.json")},
+    )
 
 
 def options_of_training(draw: Draw) -> OddInput:
     folder, _ = _folder(draw)
     key, value = draw.one_of(
-        ("validation_share", 1.5), ("validation_share", "x"), ("labels", ["tumour"]), ("validation_share", -0.1), ("image_size", 100),
-        ("batch_size", 0), ("max_epochs", -1), ("max_epochs", "x"), ("learning_rate", -1), ("learning_rate", "fast"), ("seed", "x"),
-        ("absent_rate", 3), ("backgroud", 1), ("max_epoch", 3), ("step_epochs", "x"), ("batch_size", 1.5), ("cache_num", "x"),
-        ("dataset_dir", 5), ("save_every", -1), ("focal_weight", None),
-    )  # fmt: skip
+        ("validation_share", 1.5),
+        ("validation_share", "x"),
+        ("labels", ["tumour"]),
+        ("validation_share", -0.1),
+        ("image_size", 100),
+        ("batch_size", 0),
+        ("max_epochs", -1),
+        ("max_epochs", "x"),
+        ("learning_rate", -1),
+        ("learning_rate", "fast"),
+        ("seed", "x"),
+        ("absent_rate", 3),
+        ("backgroud", 1),
+        ("max_epoch", 3),
+        ("step_epochs", "x"),
+        ("batch_size", 1.5),
+        ("cache_num", "x"),
+        ("dataset_dir", 5),
+        ("save_every", -1),
+        ("focal_weight", None),
+    )
     names = {"labels": "tumour", "backgroud": "backgroud", "max_epoch": "max_epoch.*max_epochs"}.get(key, key)
     return _trained(draw, f"{key} {value!r}", folder, None, expect="refused", options={key: value}, names=names)
 
@@ -257,7 +314,9 @@ def prepared(draw: Draw) -> OddInput:
     def mask(made: Picture, file: Path, k: int) -> None:
         Image.fromarray(made.truth * np.uint8(value)).save(file)
 
-    value, labels = draw.one_of((255, '{"255": "gland"}'), (1, '{"1": "gland"}'), (255, '{"1": "gland"}'), (1, "{"), (1, '{"2": "gland"}'))
+    value, labels = draw.one_of(
+        (255, '{"255": "gland"}'), (1, '{"1": "gland"}'), (255, '{"1": "gland"}'), (1, "{"), (1, '{"2": "gland"}')
+    )
     folder, truth = _folder(draw, mask, labels=None)
     out = draw.folder / "out"
 
@@ -276,13 +335,19 @@ def prepared(draw: Draw) -> OddInput:
 
     bad = labels in ("{", '{"2": "gland"}')
     arguments = ["pairs", str(folder), str(out), "--no-progress", "--workers", "1", "--labels", labels]
-    return OddInput(f"prepare_data: values {value}, labels {labels}", {"arguments": arguments}, "refused" if bad else "right", check,
-                    names="labels|label|value|JSON", run="prepare")  # fmt: skip
+    return OddInput(
+        f"prepare_data: values {value}, labels {labels}",
+        {"arguments": arguments},
+        "refused" if bad else "right",
+        check,
+        names="labels|label|value|JSON",
+        run="prepare",
+    )
 
 
 KINDS = (
-    label_tables, label_tables, label_tables, masks_of_other_forms, masks_of_other_forms, opaque_masks, names_of_masks, names_of_masks,
-    two_of_one_stem, jpeg_masks, values_without_a_name, labels_in_no_image, empty_masks, masks_that_do_not_fit, images_without_a_mask,
-    masks_without_an_image, damaged_files, empty_folders, data_lists, data_lists, lists_with_a_byte_order_mark, options_of_training,
-    options_of_training, prepared,
+    label_tables, label_tables, label_tables, masks_of_other_forms, masks_of_other_forms, opaque_masks,
+    names_of_masks, names_of_masks, two_of_one_stem, jpeg_masks, values_without_a_name, labels_in_no_image,
+    empty_masks, masks_that_do_not_fit, images_without_a_mask, masks_without_an_image, damaged_files, empty_folders,
+    data_lists, data_lists, lists_with_a_byte_order_mark, options_of_training, options_of_training, prepared,
 )  # fmt: skip

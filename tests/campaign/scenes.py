@@ -22,7 +22,8 @@ from volumes import dice
 # Small cubes: what is tried here does not depend on their size.
 CHEAP = {"cube_size": 64, "small_cube_size": 64, "preview": False, "device": "cpu"}
 SHAPE, SPACING = (44, 40, 30), (2.0, 2.0, 3.0)
-MM = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
+# mm of NIfTI's units of space, by their codes; what has no code counts as mm.
+MM = {1: 1e3, 2: 1.0, 3: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Scene:
         return self.inside(positions(self.affine, self.shape))
 
     def voxel(self, mm: Sequence[float]) -> list[int]:
-        """The voxel that holds a point."""
-        return [int(round(float(x))) for x in (np.linalg.inv(self.affine) @ [*mm, 1])[:3]]
+        """The voxel that holds a point, or the nearest one."""
+        index = np.rint((np.linalg.inv(self.affine) @ [*mm, 1])[:3])
+        return [int(x) for x in index.clip(0, np.array(self.shape) - 1)]
 
     @property
     def clicks(self) -> dict[str, Any]:
@@ -109,7 +111,9 @@ def scene(
         return np.linalg.norm((mm - centre) / radii, axis=-1) < 1
 
     mm = positions(affine, shape)
-    air, tissue, bright, noise = {"ct": (-1000, -40, 140, 10), "mr": (20, 200, 420, 12), "bytes": (10, 90, 210, 4)}[look]
+    air, tissue, bright, noise = {"ct": (-1000, -40, 140, 10), "mr": (20, 200, 420, 12), "bytes": (10, 90, 210, 4)}[
+        look
+    ]
     values = np.where(inside(mm), bright, np.where(np.linalg.norm((mm - middle) / body, axis=-1) < 1, tissue, air))
     values = (values + rng.normal(0, noise, shape)).astype(np.float32)
     if look == "bytes":
@@ -144,7 +148,7 @@ def check_mask(file: Path, made: Scene, least: float, note: str | None) -> None:
     """See :func:`check_ball`."""
     mask = nib.load(file)
     inside = np.squeeze(np.asarray(mask.dataobj)) > 0
-    unit = MM[mask.header.get_xyzt_units()[0]]
+    unit = MM.get(int(mask.header["xyzt_units"]) & 7, 1.0)
     affine = np.diag([unit, unit, unit, 1]) @ mask.affine
     if sorted(inside.shape) != sorted(n for n in made.shape if n > 1):
         raise Wrong(f"a mask of {inside.shape}, the file has {made.shape}")
