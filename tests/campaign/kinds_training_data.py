@@ -46,7 +46,7 @@ def _folder(
 
 
 def _trained(draw: Draw, said: str, folder: Path, truth: Mapping[str, int] | None, **more: Any) -> OddInput:
-    """The pixels of the one label that training would see, image by image, are in ``pixels.json`` of the output folder."""
+    """The pixels that training would see, image by image, are in ``pixels.json`` of the output folder."""
 
     def check(out: Path) -> None:
         seen = json.loads((out / "pixels.json").read_text())

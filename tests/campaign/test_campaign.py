@@ -46,7 +46,7 @@ COMMANDS = (
     kinds_options.sentence_in_a_terminal,
 )
 # One of each group and a few more in the usual tests.
-QUICK = {
+QUICK: dict[str, int] = {}
     "nifti": 3,
     "headers": 3,
     "dicom": 3,
