@@ -47,16 +47,6 @@ COMMANDS = (
 )
 # One of each group and a few more in the usual tests.
 QUICK: dict[str, int] = {}
-    "nifti": 3,
-    "headers": 3,
-    "dicom": 3,
-    "numbers": 2,
-    "prompts": 3,
-    "names": 2,
-    "options": 2,
-    "pictures": 2,
-    "data": 2,
-}
 KNOWN_FAULTS: dict[str, str] = {}
 
 
