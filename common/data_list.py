@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from .files import stands
+from .json_files import read_json
+from .label_table import read_label_names
 
 FORM = '{"training": [{"image": FILE, "label": FILE, "label_names": {"1": NAME}}, ...], "validation": [...]}'
 # As many problems as a person reads at once.
@@ -23,8 +26,8 @@ def read_data_list(
     Args:
         data_list_file_path: JSON: ``{section: [{"image": FILE, "label": FILE, "label_names": {"1": NAME}}, ...]}``.
             ``label_names`` is optional; a ``labels`` beside the sections names the values in all items that have none
-            of their own (``{"1": NAME}`` as in the Decathlon, ``{NAME: 1}`` as in nnU-Net, or, for pictures,
-            ``{NAME: [r, g, b]}``). A ``label`` may also be ``{NAME: FILE}``, a mask for each name.
+            of their own, see :func:`.label_table.read_label_names`. A ``label`` may also be ``{NAME: FILE}``, a mask
+            for each name.
         dataset_dir: where relative paths start. What is not there, and everything where it is None, is looked for
             beside the list.
         section: which list of the file.
@@ -41,7 +44,7 @@ def read_data_list(
         raise ValueError(f"no data list was given: expected --data_list_file_path FILE, JSON: {FORM}")
     path = Path(data_list_file_path).expanduser().absolute()
     content = _read(path)
-    named = _label_names(content["labels"], f"{path}: labels") if content.get("labels") else {}
+    named = read_label_names(content["labels"], f"{path}: labels") if content.get("labels") else {}
     folders = [path.parent]
     if dataset_dir:
         folders.insert(0, Path(dataset_dir).expanduser().absolute())
@@ -57,7 +60,7 @@ def read_data_list(
             missing += [f"{files[n]} ({key} of {section}[{number}])" for n, place in found.items() if place is None]
             read[key] = found if isinstance(read[key], dict) else found[""]
         names = read.get("label_names")
-        read["label_names"] = _label_names(names, f"{where}: label_names") if names else dict(named)
+        read["label_names"] = read_label_names(names, f"{where}: label_names") if names else dict(named)
         items.append(read)
     if missing:
         shown = "\n  ".join([*missing[:SHOWN], *([f"and {len(missing) - SHOWN} more"] if missing[SHOWN:] else [])])
@@ -70,12 +73,7 @@ def read_data_list(
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"data_list_file_path {path}: no such file; expected JSON, {FORM}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); expected {FORM}") from error
+    content = read_json(path, f"JSON, {FORM}")
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}; expected {FORM}")
     return content
@@ -104,27 +102,4 @@ def _checked(item: Any, where: str) -> Mapping[str, Any]:
 def _find(path: str, folders: list[Path]) -> str | None:
     """The first that exists; an absolute path is itself whatever the folder."""
     candidates = [folder / Path(path).expanduser() for folder in folders]
-    return next((str(c) for c in candidates if c.exists()), None)
-
-
-def _label_names(given: Any, where: str) -> dict[int, str] | dict[str, tuple[int, int, int]]:
-    """``{"1": NAME}`` or ``{NAME: 1}`` -> ``{1: NAME}``, without 0; ``{NAME: [r, g, b]}`` -> ``{NAME: (r, g, b)}``."""
-    if not isinstance(given, dict):
-        raise ValueError(f'{where} is {given!r}; expected {{"1": NAME, "2": NAME, ...}}')
-    if all(_is_colour(value) for value in given.values()):
-        return {name: tuple(value) for name, value in given.items()}
-    by_name = all(isinstance(value, int) and not isinstance(value, bool) for value in given.values())
-    names: dict[int, str] = {}
-    for key, value in given.items():
-        number, name = (value, key) if by_name else (key, value)
-        if not str(number).isdecimal() or not isinstance(name, str) or not name.strip():
-            raise ValueError(f'{where}: {key!r}: {value!r}; expected a label value and its name, such as "1": "liver"')
-        if int(number) and (int(number) in names or name in names.values()):
-            raise ValueError(f"{where}: {key!r}: {value!r} comes twice; expected one name for each value")
-        if int(number):
-            names[int(number)] = name
-    return names
-
-
-def _is_colour(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(v in range(256) for v in value)
+    return next((str(c) for c in candidates if stands(c)), None)

@@ -106,7 +106,7 @@ def check_path(path: str | Path, name: str = "path", longest: str = "") -> None:
     except UnicodeEncodeError as error:
         raise ValueError(f"{name} {str(path)!r}: characters that this system has no code for ({error})") from error
     above = path
-    while not _stands(above) and above != above.parent:
+    while not stands(above) and above != above.parent:
         above = above.parent
     part_limit, path_limit = _limits(above)
     part = max(encoded, key=len)
@@ -158,7 +158,8 @@ def _limits(folder: Path) -> tuple[int, int]:
         return 255, 4096
 
 
-def _stands(path: Path) -> bool:
+def stands(path: Path) -> bool:
+    """Whether there is such a file or folder; no for a path that none can have."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -193,7 +194,7 @@ def _no_room(error: BaseException, side: Path) -> str | None:
 
 
 def _full(folder: Path) -> str:
-    while not _stands(folder):
+    while not stands(folder):
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 1e6
     # Free space and no room: a quota, or a limit of the shell's.

@@ -17,7 +17,7 @@ from .flags import flag
 # Of images, those of two parts first: what is left of a name is the image's.
 ENDINGS = (
     *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh"),
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".ima"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom", ".ima"),
 )
 # What every description of a result says, and the files that it names.
 DESCRIBED = {"image", "mask", "bundle_version"}

@@ -11,11 +11,12 @@ training's configuration. OUTPUT gets data_list.json, summary.json and report.md
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
+from common.json_files import parse_json
+from common.label_table import FORM
 from tools.prepare_data.case import Choices
 from tools.prepare_data.catalogue import DATA_SETS, explain
 from tools.prepare_data.run import prepare
@@ -26,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        labels = json.loads(options.labels) if options.labels else None
+        labels = parse_json(options.labels, "--labels", FORM) if options.labels else None
+        if labels is not None and not isinstance(labels, dict):
+            raise ValueError(f"--labels {options.labels}: expected {FORM}")
         choices = Choices(options.contrast, options.modality, labels, options.images, options.masks)
         summary = prepare(
             options.name,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.json_files import read_json
+
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
 
 
 class About(NamedTuple):
@@ -138,3 +139,13 @@ def is_volume(path: Path) -> bool:
 def files_in(folder: Path, pattern: str) -> list[Path]:
     """Sorted files by pattern, without what operating systems leave behind (``._name``, ``.DS_Store``)."""
     return sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where there is none, or something else than an object in it.
+
+    Raises:
+        ValueError: a broken one.
+    """
+    content = read_json(path, "a JSON object; half a download?") if path.is_file() else {}
+    return content if isinstance(content, dict) else {}

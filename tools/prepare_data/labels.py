@@ -42,11 +42,13 @@ class Values:
         path: the file.
         indices: index of each value that means a label; the file can stay in place where they are the same.
         ignored: values that mean no label.
+        named: whether a data set says what its values mean; else each may be a label.
     """
 
     path: Path
     indices: Mapping[int, int]
     ignored: Sequence[int] = (0,)
+    named: bool = True
 
     @property
     def files(self) -> list[Path]:
@@ -55,17 +57,20 @@ class Values:
 
     def read(self, image: Raster) -> Label:
         """Raises: ValueError for what cannot be read, is not whole numbers, or means mostly nothing."""
-        given = rasters.read_values(self.path)
-        counts = _counts(given.values, self.path)
+        meant = {*self.indices, *self.ignored} - {0} if self.named else None
+        given = rasters.read_values(self.path, meant)
+        counts = _counts(given.values)
         result = np.zeros(given.values.shape, dtype=np.uint8)
         for value, index in self.indices.items():
             if value in counts:
                 result[given.values == value] = index
-        known = {*self.indices, *self.ignored}
+        known = {0, *self.indices, *self.ignored}
         unknown = {value: n for value, n in counts.items() if value not in known}
         problems = _unknown(self.path, "value", unknown, given.values.size)
         same = all(value == index for value, index in self.indices.items()) and tuple(self.ignored) == (0,)
-        in_place = self.path if same and not unknown and rasters.is_index_map(self.path) else None
+        # A mask of 0 and 255 with one label was read as 0 and 1.
+        same = same and not unknown and (len(self.indices) > 1 or rasters.holds(self.path, given))
+        in_place = self.path if same and rasters.is_index_map(self.path) else None
         return Label(given._replace(values=result), in_place, problems)
 
 
@@ -90,7 +95,7 @@ class Instances:
 
     def read(self, image: Raster) -> Label:
         """Raises: ValueError for what cannot be read."""
-        given = rasters.read_values(self.path)
+        given = rasters.read_grey(self.path) if self.half else rasters.read_values(self.path)
         inside = given.values > (given.values.max() / 2 if self.half else 0)
         return Label(given._replace(values=inside.astype(np.uint8) * np.uint8(self.index)))
 
@@ -116,7 +121,8 @@ class Colours:
 
     def read(self, image: Raster) -> Label:
         """Raises: ValueError for what cannot be read, or for mostly unknown colours."""
-        packed = _packed(rasters.read_colours(self.path).values)
+        given, lossy = rasters.read_colours(self.path)
+        packed = _packed(given.values)
         result = np.zeros(packed.shape, dtype=np.uint8)
         for colour, index in self.indices.items():
             result[packed == _packed(np.array(colour))] = index
@@ -127,20 +133,20 @@ class Colours:
             for v, n in zip(found, counts, strict=True)
             if int(v) not in known
         }
+        if lossy and unknown:
+            raise ValueError(
+                f"{self.path.name}: {len(unknown)} unknown colours of a compression that changes pixels (JPEG); "
+                "expected a mask saved as PNG from its source"
+            )
         return Label(Raster(result), problems=_unknown(self.path, "colour", unknown, packed.size))
 
 
-def _counts(values: np.ndarray, path: Path) -> dict[int, int]:
-    """How often each value comes. Raises ValueError for fractions."""
-    if not np.issubdtype(values.dtype, np.integer):
-        broken = values[values != values.round()]
-        if broken.size:
-            raise ValueError(f"{path.name}: values such as {broken[0]:g}; expected whole numbers")
-        values = values.astype(np.int64)
+def _counts(values: np.ndarray) -> dict[int, int]:
+    """How often each value comes."""
     low, high = int(values.min()), int(values.max())
     # Many times faster than sorting, where the values allow it.
     if high - low < 1 << 16:
-        counts = np.bincount((values.astype(np.int64) - low).ravel())
+        counts = np.bincount((values - low).ravel())
         return {low + int(i): int(counts[i]) for i in np.flatnonzero(counts)}
     return {int(v): int(n) for v, n in zip(*np.unique(values, return_counts=True), strict=True)}
 

@@ -54,7 +54,7 @@ class Polygons:
 
 @dataclass(frozen=True)
 class Masks:
-    """One file or more for each label, nonzero inside.
+    """One file or more for each label, 0 and one other value.
 
     Attributes:
         paths: (index, file) of each mask.
@@ -86,8 +86,8 @@ class Masks:
         return Label(result, problems=(Problem("overlap", text),) if claimed else ())
 
     def _mask(self, path: Path, image: Raster) -> Raster:
-        mask = rasters.read_values(path)
+        mask = rasters.read_binary(path)
         difference = rasters.difference(mask, image)
         if difference:
             raise ValueError(f"{path.name}: {difference}")
-        return mask._replace(values=(mask.values != 0).astype(np.uint8))
+        return mask

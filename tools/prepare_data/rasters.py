@@ -6,13 +6,26 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from tools.prepare_data.case import PICTURES, is_volume
+from common.label_pictures import (
+    LabelPicture,
+    binary_map,
+    check_binary,
+    colour_map,
+    inside_as,
+    read_label_picture,
+    value_map,
+    whole_numbers,
+)
+from common.reading.picture import SUFFIXES as PICTURES
+from common.reading.picture import open_picture
+from tools.prepare_data.case import is_volume
 
 # Pictures that hold one number for each pixel.
 ONE_CHANNEL = ("L", "I;16", "I", "F")
@@ -45,7 +58,7 @@ class Raster(NamedTuple):
 
 
 def is_index_map(path: Path) -> bool:
-    """Whether the bundles read the file's own numbers as labels: of a palette or three channels they see colours."""
+    """Whether every reader takes the file's own numbers for labels: in a palette or three channels some see colours."""
     if is_volume(path):
         return True
     if not path.name.lower().endswith(".png"):
@@ -66,24 +79,48 @@ def read_image(path: Path, channel: int | None = None) -> Raster:
     return Raster(np.asarray(picture if picture.mode in ONE_CHANNEL else picture.convert("RGB")))
 
 
-def read_values(path: Path) -> Raster:
-    """Numbers of a label file; of a picture with equal channels one of them. Raises ValueError as read_image."""
+def read_values(path: Path, values: Collection[int] | None = None) -> Raster:
+    """Label values of a file, see :func:`common.label_pictures.value_map`.
+
+    Args:
+        path: of a picture or a volume.
+        values: that mean a label; None where all do.
+
+    Raises:
+        ValueError: as read_image and value_map.
+    """
     if is_volume(path):
-        return _read_volume(path, None)
+        volume = _read_volume(path, None)
+        return volume._replace(values=inside_as(whole_numbers(volume.values, path.name), values))
+    return Raster(value_map(_label_picture(path), values))
+
+
+def holds(path: Path, given: Raster) -> bool:
+    """Whether the values of a file are these ones as they are."""
+    return np.array_equal(read_values(path).values, given.values)
+
+
+def read_binary(path: Path) -> Raster:
+    """A mask of one label, 0 and 1. Raises ValueError as read_values, and for more values than two."""
+    if is_volume(path):
+        volume = read_values(path)
+        check_binary(volume.values, path.name)
+        return volume._replace(values=(volume.values != 0).astype(np.uint8))
+    return Raster(binary_map(_label_picture(path)).astype(np.uint8))
+
+
+def read_grey(path: Path) -> Raster:
+    """Brightness of a mask, with the traces of a compression. Raises ValueError as read_image."""
+    if is_volume(path):
+        return read_values(path)
     picture = _open(path)
-    # The numbers of a palette picture are its labels, whatever their colours.
-    values = np.asarray(picture if picture.mode != "1" else picture.convert("L"))
-    if values.ndim == 3:
-        colours = values[..., : 3 if values.shape[2] > 2 else 1]
-        if (colours != colours[..., :1]).any():
-            raise ValueError(f"{path.name}: a colour picture; expected label values")
-        values = colours[..., 0]
-    return Raster(values)
+    return Raster(np.asarray(picture if picture.mode in ONE_CHANNEL else picture.convert("L")))
 
 
-def read_colours(path: Path) -> Raster:
-    """(H, W, 3) uint8 of a label picture. Raises ValueError as read_image."""
-    return Raster(np.asarray(_open(path).convert("RGB")))
+def read_colours(path: Path) -> tuple[Raster, bool]:
+    """(H, W, 3) uint8 of a label picture, and whether its format changes pixels. Raises ValueError as read_image."""
+    picture = _label_picture(path)
+    return Raster(colour_map(picture)), picture.lossy
 
 
 def difference(label: Raster, image: Raster) -> str | None:
@@ -126,11 +163,20 @@ def write(raster: Raster, path: Path) -> None:
     nibabel.save(image, path)
 
 
-def _open(path: Path) -> Image.Image:
+def _label_picture(path: Path) -> LabelPicture:
+    _check_picture(path)
+    return read_label_picture(path)
+
+
+def _check_picture(path: Path) -> None:
     if not path.name.lower().endswith(PICTURES):
         raise ValueError(f"{path.name}: not a picture; expected {', '.join(PICTURES)}")
+
+
+def _open(path: Path) -> Image.Image:
+    _check_picture(path)
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             picture.load()
             return picture.copy()
     except Exception as error:

@@ -5,32 +5,29 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 import itk
 import numpy as np
 from monai.data import MetaTensor
-from PIL import Image
 
 from .common.files import existing
 from .common.planes import Plane
-from .common.reading import dicom_tags, nifti
+from .common.reading import dicom_tags, nifti, picture
 from .common.reading import volume as volumes
 from .common.reading.dicom_picture import read_dicom_picture
 from .common.reading.dicom_tags import is_dicom
 from .common.reading.files import readable
-from .common.reading.options import BYTES_A_PIXEL, MAX_PIXELS, Reading, check_count
+from .common.reading.options import MAX_PIXELS, Reading
 from .common.reading.volume import DEFAULT, is_volume, read_volume
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+PICTURES = picture.SUFFIXES
 DICOM = dicom_tags.SUFFIXES
 VOLUMES = volumes.SUFFIXES
-FORMATS = "PNG, JPEG, TIFF, BMP, a DICOM slice, or NIfTI, NRRD or MetaImage"
+FORMATS = "PNG, JPEG, TIFF, BMP, GIF, a DICOM slice, or NIfTI, NRRD or MetaImage"
 EXIF_ORIENTATION = 274
-# It is one for all threads.
-_PILLOWS_LIMIT = Lock()
 # ITK's Python wrapping has no 16-bit colour type, but one of any number of channels.
 COLOUR16 = itk.ImageFileReader[itk.VectorImage[itk.US, 2]]
 
@@ -62,7 +59,9 @@ def check_file(path: str | Path) -> None:
             if str(path).lower().endswith(nifti.SUFFIXES):
                 nifti.open_nifti(path)
         elif not is_dicom(path):
-            open_picture(path).close()
+            # Of any size: whether it is too large is said with the option that raises the limit.
+            with picture.open_picture(path, sys.maxsize):
+                pass
 
 
 def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -113,24 +112,10 @@ def _checked(pixels: Pixels, path: Path) -> Pixels:
     return pixels
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Pillow's picture, its pixels not read yet, whatever its size: the limit is ours, and can be raised."""
-    with _PILLOWS_LIMIT:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
 def _read_picture(path: Path, max_pixels: int) -> Pixels:
-    with open_picture(path) as image:
-        check_count(path, image.size, max_pixels, "max_pixels", BYTES_A_PIXEL)
-        frames = getattr(image, "n_frames", 1)
-        if frames != 1:
-            raise ValueError(f"{path}: {frames} pages; expected one: save the one to segment as its own file")
+    with picture.open_picture(path, max_pixels) as image:
         # First of all, because reading EXIF may load the image, and then its depth is forgotten.
-        deep = image.mode in ("RGB", "RGBA") and _deep(image)
+        deep = picture.is_deep(image)
         notes = []
         if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
             notes.append("the file asks viewers to turn it (EXIF); the result is on its pixels as they are stored")
@@ -142,12 +127,6 @@ def _read_picture(path: Path, max_pixels: int) -> Pixels:
         elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "La", "RGBa"):
             image = image.convert("RGB")
         return Pixels(np.array(image), notes=notes)
-
-
-def _deep(image: Image.Image) -> bool:
-    """Whether the file has 16 bits a channel, which Pillow does not say of colour images."""
-    modes = (tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in image.tile)
-    return any("16" in mode for mode in modes) or 16 in (getattr(image, "tag_v2", None) or {}).get(258, ())
 
 
 def _read_colour16(path: Path) -> np.ndarray:

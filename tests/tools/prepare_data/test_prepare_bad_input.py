@@ -253,7 +253,7 @@ def test_options_that_do_not_fit(name, options, message, tree, prepared, tmp_pat
 def test_a_broken_dataset_json(tree, prepared):
     source = tree("decathlon")
     (source / "dataset.json").write_text('{"training": [')
-    with pytest.raises(ValueError, match="dataset.json: no valid JSON"):
+    with pytest.raises(ValueError, match="dataset.json: not valid JSON"):
         prepared("decathlon", source)
 
 

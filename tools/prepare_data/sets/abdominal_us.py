@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tools.prepare_data.case import PICTURES, About, Case, Choices, Found, files_in
+from common.reading.picture import SUFFIXES as PICTURES
+from tools.prepare_data.case import About, Case, Choices, Found, files_in
 from tools.prepare_data.labels import Colours
 
 ABOUT = About(

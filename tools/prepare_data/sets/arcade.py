@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
+from common.json_files import read_json
 from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
 from tools.prepare_data.masks import Polygons
 
@@ -37,7 +37,7 @@ def find(source: Path, choices: Choices) -> Found:
 
 def _read(path: Path, section: str, part: str, found: Found) -> None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "annotations; half a download?")
         files = {image["id"]: image["file_name"] for image in content["images"]}
         outlines = defaultdict(list)
         for annotation in content["annotations"]:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from common.json_files import read_json
 from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
 from tools.prepare_data.masks import Polygons
 
@@ -44,7 +44,7 @@ def find(source: Path, choices: Choices) -> Found:
 
 def _entries(path: Path, found: Found) -> list[dict[str, Any]]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json(path, "annotations; half a download?")
         return [e for e in entries if len(e["syms"]) == len(e["polygons"]) and e["file_name"]]
     except (ValueError, TypeError, KeyError) as error:
         found.problems.append(Problem("cannot be read", f"{path}: {error!r}: half a download? Its images are left out"))

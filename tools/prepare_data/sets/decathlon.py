@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.prepare_data.case import About, Case, Choices, Found, Problem, stem
+from tools.prepare_data.case import About, Case, Choices, Found, Problem, read_object, stem
 from tools.prepare_data.labels import Values
-from tools.prepare_data.sets.nnunet import choose_channel, label_names, read_json
+from tools.prepare_data.sets.nnunet import choose_channel, label_names
 
 ABOUT = About(
     title="any task of the Medical Segmentation Decathlon (brain, heart, liver, hippocampus, prostate, lung, ...)",
@@ -24,7 +24,7 @@ ABOUT = About(
 
 def find(source: Path, choices: Choices) -> Found:
     """The cases that the task's dataset.json lists."""
-    content = read_json(source / "dataset.json")
+    content = read_object(source / "dataset.json")
     listed, channels = content.get("training"), content.get("modality")
     if not isinstance(listed, list) or not isinstance(channels, dict) or not content.get("labels"):
         return Found({})

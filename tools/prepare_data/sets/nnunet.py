@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from tools.prepare_data.case import PICTURES, VOLUMES, About, Case, Choices, Found, Problem, files_in, stem
+from common.label_table import read_label_names
+from common.reading.picture import SUFFIXES as PICTURES
+from tools.prepare_data.case import VOLUMES, About, Case, Choices, Found, Problem, files_in, read_object, stem
 from tools.prepare_data.labels import Values
 
 ABOUT = About(
@@ -27,7 +28,7 @@ ABOUT = About(
 
 def find(source: Path, choices: Choices) -> Found:
     """The labelled cases of one data set."""
-    content = read_json(source / "dataset.json")
+    content = read_object(source / "dataset.json")
     channels = content.get("channel_names") or content.get("modality")
     labelled = (source / "labelsTr").is_dir() and isinstance(channels, dict)
     if not labelled or not any("_0000." in p.name for p in files_in(source / "imagesTr", "*")):
@@ -55,25 +56,11 @@ def _count(content: dict[str, Any]) -> int | None:
     return stated if isinstance(stated, int) else None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a dataset.json; empty where there is none. Raises ValueError for a broken one."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: no valid JSON ({error}); half a download?") from error
-    return content if isinstance(content, dict) else {}
-
-
 def label_names(given: dict[str, Any]) -> tuple[dict[int, str], tuple[int, ...], list[Problem]]:
     """Names by value, values to ignore, and notes, from {"1": NAME} or {NAME: 1}."""
-    by_name = all(not str(key).isdecimal() for key in given)
-    regions = [name for name, value in given.items() if by_name and not isinstance(value, int)]
-    if regions:
-        raise ValueError(f"labels {regions} are regions of several values; name the values: --labels '{{\"1\": NAME}}'")
-    names = {int(v): str(k) for k, v in given.items()} if by_name else {int(k): str(v) for k, v in given.items()}
-    names.pop(0, None)
+    names = read_label_names(given, "labels") if given else {}
+    if any(isinstance(key, str) for key in names):
+        raise ValueError(f"labels {given} are regions of several values; name the values: --labels '{{\"1\": NAME}}'")
     ignored = tuple(v for v, name in names.items() if name.lower() == "ignore")
     notes = [Problem("ignored voxels", f"value {v} means ignore; these voxels become background") for v in ignored]
     return {v: name for v, name in sorted(names.items()) if v not in ignored}, ignored, notes

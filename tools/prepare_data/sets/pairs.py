@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.prepare_data.case import PICTURES, VOLUMES, About, Case, Choices, Found, Problem, files_in, stem
+from common.label_table import FORM, read_label_names
+from common.mask_pairs import by_stem, mask_of
+from common.reading.picture import SUFFIXES as PICTURES
+from tools.prepare_data.case import VOLUMES, About, Case, Choices, Found, Problem, files_in, read_object
 from tools.prepare_data.labels import Colours, Values
 from tools.prepare_data.sets.nnunet import label_names
 
@@ -36,22 +38,29 @@ def find(source: Path, choices: Choices) -> Found:
         images, masks = (matches(source, p) for p in (choices.images, choices.masks))
     else:
         folder = next((source / f for f in FOLDERS if (source / f).is_dir()), source / FOLDERS[0])
-        images, masks = ({stem(p): p for p in files_in(f, "*") if _readable(p)} for f in (source / "images", folder))
-    names = choices.labels or _labels_file(source / "labels.json")
+        images, masks = (
+            by_stem((p for p in files_in(f, "*") if _readable(p)), what)
+            for f, what in ((source / "images", "images"), (folder, "masks"))
+        )
+        belong = {name: mask_of(name, masks, images) for name in images}
+        unused = {name: path for name, path in masks.items() if path not in belong.values()}
+        masks = {name: path for name, path in belong.items() if path} | unused
+    names = choices.labels or read_object(source / "labels.json")
     return pair(images, masks, names, choices.modality or "unknown")
 
 
 def pair(images: dict[str, Path], masks: dict[str, Path], names: Mapping[str, Any] | None, modality: str) -> Found:
     """Cases from images and masks by name, with values or colours that mean labels."""
-    coloured = bool(names) and all(isinstance(v, (list, tuple)) for v in names.values())
+    known = read_label_names(names, "labels") if names else {}
+    coloured = any(isinstance(key, str) for key in known)
     if coloured:
-        found = Found({i: name for i, name in enumerate(names, 1)})
-        colours = {tuple(int(c) for c in colour): i for i, colour in enumerate(names.values(), 1)}
+        found = Found({i: name for i, name in enumerate(known, 1)})
+        colours = {colour: i for i, colour in enumerate(known.values(), 1)}
     else:
-        found = Found(_value_names(names or {}))
+        found = Found(_value_names(known))
         values = {v: v for v in found.labels or range(1, 256)}
     for name in sorted(images.keys() & masks.keys()):
-        label = Colours(masks[name], colours) if coloured else Values(masks[name], values)
+        label = Colours(masks[name], colours) if coloured else Values(masks[name], values, named=bool(known))
         found.add(Case(name, name, images[name], label, modality))
     for one, other, what in ((images, masks, "label"), (masks, images, "image")):
         for name in sorted(one.keys() - other.keys()) if found.cases or images else ():
@@ -72,20 +81,8 @@ def _readable(path: Path) -> bool:
     return path.name.lower().endswith((*PICTURES, *VOLUMES))
 
 
-def _labels_file(path: Path) -> Mapping[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: no valid JSON ({error})") from error
-    return content if isinstance(content, dict) else None
-
-
-def _value_names(given: Mapping[str, Any]) -> dict[int, str]:
-    names, _, _ = label_names(dict(given))
+def _value_names(known: Mapping[int, str]) -> dict[int, str]:
+    names, _, _ = label_names({str(value): name for value, name in known.items()})
     if any(not 0 < value < 256 for value in names):
-        raise ValueError(
-            f'labels {dict(given)}: expected {{"1": NAME, ...}} up to 255, or {{NAME: [red, green, blue]}}'
-        )
+        raise ValueError(f"labels {dict(known)}: expected values up to 255, or colours: {FORM}")
     return names

@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from tools.prepare_data.case import PICTURES, About, Case, Choices, Found, Problem, files_in
+from common.mask_pairs import by_stem
+from common.reading.picture import SUFFIXES as PICTURES
+from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
 from tools.prepare_data.labels import Instances
 
 ABOUT = About(
@@ -27,7 +29,7 @@ PARTS = {"train": "training", "val": "validation", "valid": "validation", "test"
 def find(source: Path, choices: Choices) -> Found:
     """The images that the table names."""
     found = Found({1: "vessel"}, unit="images")
-    masks = {p.stem: p for p in files_in(source, "masks/*") if p.name.lower().endswith(PICTURES)}
+    masks = by_stem((p for p in files_in(source, "masks/*") if p.name.lower().endswith(PICTURES)), "masks")
     for table in files_in(source, "data_split.csv"):
         with open(table, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tools.prepare_data.case import About, Case, Choices, Found
 
@@ -33,12 +32,3 @@ def of_patient(case: Case, patient: str) -> Case:
 def in_section(case: Case, kept: bool) -> Case:
     """The case in the official split: kept for validation, or to train on."""
     return Case(**{**vars(case), "section": "validation" if kept else "training"})
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

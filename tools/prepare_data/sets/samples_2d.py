@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.prepare_data.case import Case, Choices, Found, Problem, files_in, stem
+from tools.prepare_data.case import Case, Choices, Found, Problem, files_in, read_object, stem
 from tools.prepare_data.labels import Colours, Instances
 from tools.prepare_data.masks import Masks
 from tools.prepare_data.rasters import read_colours
 from tools.prepare_data.sets.pairs import pair
-from tools.prepare_data.sets.sample import of_patient, read_table, sample
+from tools.prepare_data.sets.sample import of_patient, sample
 
 BUSI = {"benign tumour": (0, 255, 0), "malignant tumour": (255, 0, 0)}
 EDD2020 = {
@@ -58,7 +58,7 @@ def _curvas(source: Path, choices: Choices) -> Found:
 
 
 def _btcv(source: Path, choices: Choices) -> Found:
-    names = read_table(source / "labels.json")
+    names = read_object(source / "labels.json")
     images, masks = ({stem(p): p for p in files_in(source / f, "ABD_*.png")} for f in ("images", "labels"))
     found = pair(images, masks, names, "CT") if names else Found({})
     # ABD_001_100 is slice 100 of patient ABD_001.

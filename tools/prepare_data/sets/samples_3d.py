@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.prepare_data.case import Case, Choices, Found, files_in, stem
+from tools.prepare_data.case import Case, Choices, Found, files_in, read_object, stem
 from tools.prepare_data.labels import Values
 from tools.prepare_data.sets.pairs import matches, pair
-from tools.prepare_data.sets.sample import in_section, read_table, sample
+from tools.prepare_data.sets.sample import in_section, sample
 
 # Kept for validation: the shipped weights are never trained on them.
 KEPT_SARCOMA = "STS_006"
@@ -40,7 +40,7 @@ def _sts_sarcoma(source: Path, choices: Choices) -> Found:
 
 
 def _totalseg_example(source: Path, choices: Choices) -> Found:
-    tables = read_table(source / "labels.json")
+    tables = read_object(source / "labels.json")
     found = Found({}, unit="volumes")
     if not {"total", "total_mr"} <= tables.keys():
         return found

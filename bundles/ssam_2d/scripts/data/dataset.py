@@ -11,15 +11,15 @@ from typing import Any
 from monai.data import CacheDataset, Dataset
 
 from ..common.flags import flag
+from ..common.label_table import LabelNames
 from .items import checked_items
-from .masks import Table
 
 
 def labelled_dataset(
     data: Sequence[Mapping[str, Any]],
     labels: Sequence[str],
     transform: Callable[[Any], Any],
-    table: Table | None = None,
+    table: LabelNames | None = None,
     cache_num: int = 500,
     progress: bool = True,
 ) -> Dataset:

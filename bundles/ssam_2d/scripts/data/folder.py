@@ -1,31 +1,38 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A folder with ``images/``, ``masks/`` and ``labels.json`` as a list of items."""
+"""A folder of images and masks as items, by the names of the files."""
 
 from __future__ import annotations
 
-import json
+import logging
 from pathlib import Path
 from typing import Any
 
+from ..common.json_files import read_json
+from ..common.label_table import FORM, LabelNames, read_label_names
+from ..common.mask_pairs import by_stem, mask_of
+from ..common.result_files import is_result, stem_of
 from ..image_files import DICOM, PICTURES, VOLUMES
 
-FORM = '{"1": "gland"} for the values of index masks, or {"polyp": [200, 0, 200]} for colours'
+logger = logging.getLogger(__name__)
+ENDINGS = (*PICTURES, *DICOM, *VOLUMES)
 SHOWN = 20
 
 
 def read_folder(dataset_dir: str | Path) -> list[dict[str, Any]]:
     """The images of a folder with their masks.
 
-    A mask is called as its image (``masks/a.png`` for ``images/a.jpg``), or each label has a file of its own:
-    ``masks/a_gland.png``, or ``masks/gland/a.png``; an absent label needs no file then, but an image at least one.
+    A mask is called as its image (``masks/a.png`` for ``images/a.jpg``), with or without a suffix such as ``_mask`` or
+    ``_segmentation``; or each label has a file of its own: ``masks/a_gland.png``, or ``masks/gland/a.png``. An absent
+    label needs no file then, but an image at least one.
 
     Returns:
         Items as :func:`..common.data_list.read_data_list` gives them.
 
     Raises:
-        ValueError: what is missing, an empty folder, labels of another form, images without a mask (all named).
+        ValueError: what is missing, an empty folder, labels of another form, two images or masks of one name, images
+            without a mask (all named).
     """
     folder = Path(dataset_dir).expanduser().absolute()
     expected = f"expected a folder with images/, masks/ and labels.json ({FORM})"
@@ -34,15 +41,14 @@ def read_folder(dataset_dir: str | Path) -> list[dict[str, Any]]:
     missing = [name for name in ("images", "masks", "labels.json") if not (folder / name).exists()]
     if missing:
         raise ValueError(f"dataset_dir {folder}: no {', '.join(missing)} in it; {expected}")
-    table = read_table(folder / "labels.json")
-    images = {stem_of(file): file for file in _files(folder / "images")}
+    table = read_label_names(read_json(folder / "labels.json", FORM), str(folder / "labels.json"))
+    images = by_stem(_images(folder / "images"), "images")
     if not images:
-        raise ValueError(f"{folder / 'images'}: no image in it; expected {', '.join((*PICTURES, *DICOM, *VOLUMES))}")
-    names = [key if isinstance(key, str) else table[key] for key in table]
-    whole = {stem_of(file): str(file) for file in _files(folder / "masks")}
+        raise ValueError(f"{folder / 'images'}: no image in it; expected {', '.join(ENDINGS)}")
+    masks = _Masks(folder / "masks", table, images)
     items, without = [], []
     for stem, image in images.items():
-        label: Any = whole.get(stem) or _own_files(folder / "masks", stem, names, whole)
+        label = masks.of(stem)
         if not label:
             without.append(image.name)
         items.append({"image": str(image), "label": label, "label_names": dict(table)})
@@ -50,57 +56,68 @@ def read_folder(dataset_dir: str | Path) -> list[dict[str, Any]]:
         shown = ", ".join(without[:SHOWN]) + (f" and {len(without) - SHOWN} more" if without[SHOWN:] else "")
         raise ValueError(
             f"{folder / 'masks'}: no mask for {shown}; expected a file of the image's name, or one for each label such "
-            f"as {stem_of(Path(without[0]))}_{names[0]}.png"
+            f"as {stem_of(without[0])}_{masks.names[0]}.png"
         )
+    masks.note_unused()
     return items
 
 
-def read_table(path: Path) -> dict:
-    """``labels.json`` as ``{value: name}`` or ``{name: (r, g, b)}``, without the background.
+class _Masks:
+    """The files of a folder of masks, and which of them were asked for."""
 
-    Raises:
-        ValueError: no JSON, another form, a name or a value twice.
-    """
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); expected {FORM}") from error
-    if not isinstance(given, dict) or not given:
-        raise ValueError(f"{path}: holds {given!r}; expected {FORM}")
-    colours = {key: value for key, value in given.items() if isinstance(value, list)}
-    for key, value in given.items():
-        colour = len(value) == 3 and all(isinstance(v, int) and 0 <= v < 256 for v in value) if colours else False
-        if not (colour if colours else key.isdecimal() and isinstance(value, str) and value.strip()):
-            raise ValueError(f"{path}: {key!r}: {value!r}; expected {FORM}, all of one kind")
-    values = [tuple(value) if colours else value for value in given.values()]
-    if len(set(values)) < len(values):
-        raise ValueError(f"{path}: a {'colour' if colours else 'name'} comes twice; expected every one once")
-    if colours:
-        return {name: tuple(colour) for name, colour in given.items() if any(colour)}
-    return {int(value): name for value, name in given.items() if int(value)}
+    def __init__(self, folder: Path, table: LabelNames, images: dict[str, Path]) -> None:
+        self.folder, self.images = folder, images
+        self.names = [key if isinstance(key, str) else table[key] for key in table]
+        self.whole = by_stem(_files(folder), "masks")
+        # A blank in a name may be an underscore in the file's.
+        spelled = {name: dict.fromkeys((name, name.replace(" ", "_"))) for name in self.names}
+        self.inner = {
+            name: [by_stem(_files(folder / s), f"masks of {name}") for s in every if (folder / s).is_dir()]
+            for name, every in spelled.items()
+        }
+        self.spelled = spelled
+        self.used: set[Path] = set()
+
+    def of(self, stem: str) -> str | dict[str, str] | None:
+        """The file of an image's mask, or one of each of its labels by name."""
+        own = {name: file for name in self.names if (file := self._of_label(stem, name))}
+        others = {s: f for s, f in self.whole.items() if f not in own.values()}
+        one = mask_of(stem, others, self.images)
+        if one and own:
+            raise ValueError(
+                f"{self.folder}: {one.name} and {', '.join(f.name for f in own.values())} are both masks of {stem}; "
+                "expected one mask with all labels, or a file for each label"
+            )
+        self.used |= {*own.values(), *([one] if one else [])}
+        return str(one) if one else {name: str(file) for name, file in own.items()}
+
+    def _of_label(self, stem: str, name: str) -> Path | None:
+        found = [inner[stem] for inner in self.inner[name] if stem in inner]
+        named = [f"{stem}_{spelled}" for spelled in self.spelled[name]]
+        # Such a file may be the mask of another image, which is called so.
+        found += [self.whole[s] for s in named if s in self.whole and s not in self.images]
+        if len(found) > 1:
+            files = ", ".join(str(f.relative_to(self.folder)) for f in found)
+            raise ValueError(f"{self.folder}: several masks of {name} for {stem}: {files}; expected one")
+        return found[0] if found else None
+
+    def note_unused(self) -> None:
+        """Say which masks belong to no image."""
+        every = {*self.whole.values(), *(f for inner in self.inner.values() for i in inner for f in i.values())}
+        unused = sorted(str(f.relative_to(self.folder)) for f in every - self.used)
+        if unused:
+            logger.warning("%s: %d masks have no image, such as %s", self.folder, len(unused), unused[0])
 
 
-def stem_of(file: Path) -> str:
-    """The name without its ending, of which some have two parts."""
-    ending = next((e for e in VOLUMES if file.name.lower().endswith(e)), file.suffix)
-    return file.name[: len(file.name) - len(ending)]
+def _images(folder: Path) -> list[Path]:
+    files = _files(folder)
+    results = [f for f in files if is_result(f)]
+    if results:
+        logger.warning(
+            "%s: %d results of earlier runs are no images, such as %s", folder, len(results), results[0].name
+        )
+    return [f for f in files if f not in results]
 
 
 def _files(folder: Path) -> list[Path]:
-    endings = (*PICTURES, *DICOM, *VOLUMES)
-    return sorted(f for f in folder.iterdir() if f.is_file() and f.name.lower().endswith(endings) and f.name[0] != ".")
-
-
-def _own_files(masks: Path, stem: str, names: list[str], whole: dict[str, str]) -> dict[str, str]:
-    """The files of the labels of one image, by name; a blank in a name may be an underscore in the file's."""
-    found = {}
-    for name in names:
-        for spelled in dict.fromkeys((name, name.replace(" ", "_"))):
-            inner = masks / spelled
-            candidates = [f for f in _files(inner) if stem_of(f) == stem] if inner.is_dir() else []
-            if f"{stem}_{spelled}" in whole:
-                candidates.append(Path(whole[f"{stem}_{spelled}"]))
-            if candidates:
-                found[name] = str(candidates[0])
-                break
-    return found
+    return sorted(f for f in folder.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS) and f.name[0] != ".")

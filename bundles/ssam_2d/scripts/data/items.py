@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,9 +15,11 @@ from tqdm import tqdm
 
 from ..common.data_list import read_data_list
 from ..common.flags import flag
+from ..common.json_files import read_json
+from ..common.label_table import LabelNames
 from ..images import LoadImage2Dd
 from .folder import read_folder
-from .masks import LoadMasksd, Table, names_in
+from .masks import LoadMasksd, names_in
 
 SHOWN = 20
 VALIDATION = "validation"
@@ -66,8 +67,8 @@ def labelled_items(
 def _sections(path: str | Path) -> list[str]:
     """The names of the lists in a file that can be read; what is wrong with another is read_data_list's to say."""
     try:
-        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path, "a data list")
+    except ValueError:
         return ["training"]
     return [k for k, v in content.items() if isinstance(v, list)] if isinstance(content, dict) else []
 
@@ -89,7 +90,7 @@ def split(items: Sequence[Any], share: float, seed: int) -> tuple[list[Any], lis
 
 
 def label_list(
-    items: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None, table: Table | None = None
+    items: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None, table: LabelNames | None = None
 ) -> list[str]:
     """The names of all labels in the items' tables, in order of first mention; or those wanted, which must be there.
 
@@ -117,7 +118,7 @@ def label_list(
 
 
 def checked_items(
-    items: Sequence[Mapping[str, Any]], labels: Sequence[str], table: Table | None = None, progress: bool = True
+    items: Sequence[Mapping[str, Any]], labels: Sequence[str], table: LabelNames | None = None, progress: bool = True
 ) -> list[dict[str, Any]]:
     """The items, once every image and mask has been read as training reads them.
 

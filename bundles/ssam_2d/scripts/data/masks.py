@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,27 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..image_files import read_pixels
+from ..common.files import existing
+from ..common.label_pictures import (
+    SHOWN,
+    LabelPicture,
+    binary_map,
+    colour_map,
+    read_label_picture,
+    shown,
+    value_map,
+)
+from ..common.label_table import LabelNames
+from ..image_files import FORMATS, PICTURES, read_pixels
 
-# {value: name} of an index mask or {name: (r, g, b)} of a coloured one; empty where each label has its own file.
-Table = Mapping[int, str] | Mapping[str, Sequence[int]]
-SHOWN = 6
 
-
-def names_in(table: Table, label: str | Mapping[str, str]) -> list[str]:
+def names_in(table: LabelNames, label: str | Mapping[str, str]) -> list[str]:
     """The names of a mask's labels, in order."""
     names = [key if isinstance(key, str) else table[key] for key in table]
     return list(dict.fromkeys([*names, *label])) if isinstance(label, Mapping) else names
 
 
-def read_masks(label: str | Mapping[str, str], table: Table) -> dict[str, np.ndarray]:
+def read_masks(label: str | Mapping[str, str], table: LabelNames) -> dict[str, np.ndarray]:
     """The masks (H, W), bool, of every name that the mask could hold, whether it does or not.
 
     Args:
@@ -38,53 +46,37 @@ def read_masks(label: str | Mapping[str, str], table: Table) -> dict[str, np.nda
         ValueError: a file that cannot be read; values or colours that the table does not have.
     """
     if isinstance(label, Mapping):
-        return {name: _binary(file) for name, file in label.items()}
-    values = read_pixels(label).values
+        return {name: binary_map(_picture(file)) for name, file in label.items()}
+    picture = _picture(label)
     if table and all(isinstance(key, str) for key in table):
-        return _from_colours(values, table, label)
-    return _from_values(_one_channel(values, label), table, label)
+        return _from_colours(colour_map(picture), table, label)
+    return _from_values(value_map(picture, list(table) or None), table, label)
 
 
-def _binary(file: str) -> np.ndarray:
-    values = _one_channel(read_pixels(file).values, file)
-    found = np.unique(values)
-    if len(found) > 2 or (len(found) == 2 and found[0] != 0):
-        raise ValueError(
-            f"{file}: the values {_shown(found)}; expected a binary mask, 0 and one other value: it is one label's own"
-        )
-    return values != 0
-
-
-def _one_channel(values: np.ndarray, file: str) -> np.ndarray:
-    """(H, W, C) -> (H, W), where all channels are alike."""
-    if not (values == values[..., :1]).all():
-        raise ValueError(
-            f'{file}: a mask in colours, but the labels are given by values; expected labels such as {{"polyp": '
-            "[200, 0, 200]}, with the colour of each"
-        )
-    if not np.array_equal(values[..., 0], values[..., 0].round()):
-        raise ValueError(f"{file}: values that are no whole numbers; expected a mask of label values")
-    return values[..., 0].astype(np.int64)
+def _picture(file: str) -> LabelPicture:
+    """The mask of any file: pictures as :mod:`..common.label_pictures` reads them, DICOM and volumes of one slice."""
+    if str(file).lower().endswith(PICTURES):
+        return read_label_picture(existing(file, FORMATS))
+    values = read_pixels(file).values
+    grey = values.shape[-1] == 1
+    colours = values.astype(np.uint8) if values.dtype == np.uint8 and not grey else None
+    return LabelPicture(Path(file), values[..., 0] if (values == values[..., :1]).all() else None, colours)
 
 
 def _from_values(values: np.ndarray, table: Mapping[int, str], file: str) -> dict[str, np.ndarray]:
     found = [int(v) for v in np.unique(values) if v]
-    if not table:
-        table = {value: f"label {value}" for value in found}
-    elif len(table) == 1 and found == [255]:
-        table = {255: next(iter(table.values()))}
+    table = table or {value: f"label {value}" for value in found}
     unknown = [v for v in found if v not in table]
     if unknown:
         named = ", ".join(f"{value} {name}" for value, name in table.items())
         raise ValueError(
-            f"{file}: unknown label {_shown(unknown)}; expected 0 for background and {named}: name the others in the "
+            f"{file}: unknown label {shown(unknown)}; expected 0 for background and {named}: name the others in the "
             "labels too, or take them out of the mask"
         )
     return {name: values == value for value, name in table.items()}
 
 
 def _from_colours(values: np.ndarray, table: Mapping[str, Sequence[int]], file: str) -> dict[str, np.ndarray]:
-    values = np.broadcast_to(values, (*values.shape[:2], 3))
     masks = {name: (values == np.asarray(colour)).all(-1) for name, colour in table.items()}
     rest = values.any(-1) & ~np.any(list(masks.values()), axis=0)
     if rest.any():
@@ -96,12 +88,7 @@ def _from_colours(values: np.ndarray, table: Mapping[str, Sequence[int]], file: 
             f"background and {', '.join(f'{list(c)} {n}' for n, c in table.items())}. Many colours mean that the mask "
             "was saved as JPEG or smoothed: save it as PNG"
         )
-    return {name: mask for name, mask in masks.items() if any(table[name])}
-
-
-def _shown(values: Sequence[int] | np.ndarray) -> str:
-    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
-    return ", ".join(str(int(v)) for v in values[:SHOWN]) + more
+    return masks
 
 
 class LoadMasksd(MapTransform):
@@ -120,7 +107,7 @@ class LoadMasksd(MapTransform):
     """
 
     def __init__(
-        self, keys: str = "label", labels: Sequence[str] = (), table: Table | None = None, image_key: str = "image"
+        self, keys: str = "label", labels: Sequence[str] = (), table: LabelNames | None = None, image_key: str = "image"
     ) -> None:
         super().__init__(keys)
         self.labels, self.table, self.image_key = list(labels), dict(table or {}), image_key

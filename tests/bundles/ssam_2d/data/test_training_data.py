@@ -173,10 +173,11 @@ def break_folder(folder, how):
         ("a mask missing", r"no mask for case_2.png; expected .* case_2_disc.png"),
         ("{", "not valid JSON"),
         ("[]", r"holds \[\]"),
-        ('{"gland": 1}', "'gland': 1; expected"),
+        ('{"gland": -1}', "'gland': -1; expected"),
+        ('{"1": "gland", "1": "duct"}', "the key '1' comes twice"),
         ('{"gland": [0, 0]}', r"'gland': \[0, 0\]; expected"),
         ('{"1": "gland", "x": [1, 2, 3]}', "'1': 'gland'; expected .*, all of one kind"),
-        ('{"1": "gland", "2": "gland"}', "a name comes twice"),
+        ('{"1": "gland", "2": "gland"}', "the name 'gland' comes twice"),
     ],
 )
 def test_a_folder_that_is_wrong(tmp_path, how, message):
