@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from .drawn_names import drawn_name
 from .preview import COLOURS
 
 DPI = 100
@@ -70,7 +71,7 @@ def save_overlay(path: str | Path, pictures: Sequence[Picture], names: Mapping[i
     canvas = FigureCanvasAgg(figure)
     for i, picture in enumerate(pictures):
         _draw(figure.add_subplot(rows, columns, i + 1), picture)
-    handles: list[Patch | Line2D] = [Patch(color=colour(v), label=names.get(v, f"label {v}")) for v in seen]
+    handles: list[Patch | Line2D] = [Patch(color=colour(v), label=drawn_name(names.get(v, f"label {v}"))) for v in seen]
     if any(p.truth is not None for p in pictures):
         handles.append(Line2D([], [], color="white", linestyle="--", label="truth"))
     if handles:
@@ -129,7 +130,7 @@ def _draw(axes, picture: Picture) -> None:
         axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="#40ff40", linewidth=1.4)
     axes.set_xlim(-0.5, picture.labels.shape[1] - 0.5)
     axes.set_ylim(picture.labels.shape[0] - 0.5, -0.5)
-    axes.set_title(picture.title, color="white", fontsize=9, pad=3)
+    axes.set_title(drawn_name(picture.title), color="white", fontsize=9, pad=3)
     axes.axis("off")
 
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from .drawn_names import drawn_name
 from .geometry import Grid
 
 COLOURS = ("#ffb000", "#00c2ff", "#ff4f9a", "#7fdd4c", "#b48cff", "#ff7043", "#ffee58", "#26a69a")
@@ -77,7 +78,8 @@ def save_preview(
         axes.axis("off")
     for value, name in enumerate(names[:24], start=1):
         colour = COLOURS[(value - 1) % len(COLOURS)]
-        figure.text(0.02 + 0.12 * ((value - 1) % 8), 0.06 - 0.025 * ((value - 1) // 8), name, color=colour, fontsize=10)
+        place = 0.02 + 0.12 * ((value - 1) % 8), 0.06 - 0.025 * ((value - 1) // 8)
+        figure.text(*place, drawn_name(name), color=colour, fontsize=10)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=0.1, wspace=0.03)
     canvas.print_png(str(path))
 

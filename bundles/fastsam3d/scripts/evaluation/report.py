@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..common.drawn_names import drawn_name
 from ..common.files import whole_files
 from ..common.result_files import case_name
 from ..common.score_report import write_report
@@ -98,7 +99,7 @@ def save_dice_plot(path: Path, report: Mapping[str, Any], clicks: Sequence[int])
     axes.plot(clicks, scores.mean(axis=0), "o-", lw=2.2, label=f"mean of {len(scores)} cases")
     if 1 < len(report["per_class"]) <= CLASSES:
         for name, summary in report["per_class"].items():
-            axes.plot(clicks, [summary[f"dice@{k}"]["mean"] for k in clicks], ".-", lw=0.9, label=name)
+            axes.plot(clicks, [summary[f"dice@{k}"]["mean"] for k in clicks], ".-", lw=0.9, label=drawn_name(name))
     axes.set(xlabel="clicks", ylabel="Dice on the image's grid", ylim=(0, 1), xticks=list(clicks))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")

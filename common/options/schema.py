@@ -1,0 +1,125 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""A configuration's options as one pydantic model: their names, types, ranges and what they are for.
+
+A configuration names its model as a component, ``"options": {"_target_": "scripts.options.Inference.checked"}``, and
+evaluates ``@options`` first.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from monai.bundle import ConfigExpression, ReferenceResolver
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from ..last_sentence import end_with_the_sentence
+from .resolving import is_being_resolved, resolver_that_calls
+from .typed import as_typed
+from .words import in_words
+
+
+class Options(BaseModel):
+    """The base of each configuration's model: a field is an id at the configuration's top level.
+
+    Defaults stand in the configuration alone. Ids that are no field are parts of the workflow, which MONAI builds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def checked(cls) -> Options:
+        """The options of the configuration that is being resolved; references to them yield the checked values then.
+
+        A command line's words are taken as they were typed: ``--output_dir 2025_01`` is a folder, although fire reads a
+        number, and ``out#2`` too, although MONAI writes ``out::2``.
+
+        Raises:
+            ValueError: an id that is neither an option nor used by the workflow, with the nearest option; a value of
+                another type or out of its range; an expression that cannot be evaluated. All that is found, at once.
+        """
+        resolver = resolver_that_calls()
+        given = {name: resolver.items[name].get_config() for name in cls.model_fields if name in resolver.items}
+        if str(given.get("debug")).lower() != "true":
+            end_with_the_sentence()
+        plain = {name: value for name, value in given.items() if not _is_reference(value)}
+        problems = [_unknown(name, cls.model_fields) for name in _unused(resolver) if name not in cls.model_fields]
+        values: dict[str, Any] = {}
+        for name, value in plain.items():
+            try:
+                values[name] = cls._check(name, as_typed(name, value, cls.model_fields[name]))
+            except ValueError as problem:
+                problems.append(str(problem))
+        if problems:
+            raise ValueError("\n".join(problems))
+        resolver.resolved_content.update(values)
+        # Expressions may have been evaluated from the unchecked values before.
+        for name in given.keys() - plain.keys():
+            resolver.remove_resolved_content(name)
+        for name in given.keys() - plain.keys():
+            values[name] = cls._check(name, _evaluated(resolver, name, given[name]))
+        resolver.resolved_content.update(values)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ValueError("\n".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from None
+
+    @classmethod
+    def _check(cls, name: str, value: Any) -> Any:
+        field = cls.model_fields[name]
+        try:
+            return TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
+        except ValidationError as error:
+            said = [str(e["ctx"]["error"]) for e in error.errors() if e["type"] == "value_error"]
+            raise ValueError("; ".join(said) or f"{name} is {_short(value)}: expected {in_words(field)}") from None
+
+
+def _is_reference(value: Any) -> bool:
+    """Whether MONAI makes something else of it: an expression, or a reference to another id."""
+    if not isinstance(value, str):
+        return False
+    return ConfigExpression.is_expression(value) or bool(ReferenceResolver.match_refs_pattern(value))
+
+
+def _evaluated(resolver: ReferenceResolver, name: str, expression: str) -> Any:
+    try:
+        return resolver.get_resolved_content(name)
+    except Exception as error:
+        reason = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+        raise ValueError(
+            f"{name} is {_short(expression)}: MONAI evaluates what begins with $ or @, and could not "
+            f"({type(reason).__name__}: {str(reason).splitlines()[0]}); for a file of that name write ./{expression}"
+        ) from error
+
+
+def _unused(resolver: ReferenceResolver) -> list[str]:
+    """The ids at the top that no other part refers to, and that are no part themselves: what a misspelt option is."""
+    top = [name for name in resolver.items if name and resolver.sep not in name and not name.startswith("_")]
+    used = {name.split(resolver.sep)[0] for name in resolver.resolved_content}
+    for item in resolver.items.values():
+        if isinstance(item.get_config(), str):
+            used.update(name.split(resolver.sep)[0] for name in resolver.match_refs_pattern(item.get_config()))
+    left = [name for name in top if name not in used and not is_being_resolved(name)]
+    return [name for name in left if not _is_part(resolver.items[name].get_config())]
+
+
+def _is_part(value: Any) -> bool:
+    """Whether it is built or evaluated by MONAI: a component, or a list of expressions or references."""
+    if isinstance(value, list):
+        return bool(value) and all(_is_reference(v) or _is_part(v) for v in value)
+    return isinstance(value, Mapping) and any(k == "_target_" or _is_part(v) for k, v in value.items())
+
+
+def _unknown(name: str, fields: Mapping[str, FieldInfo]) -> str:
+    near = difflib.get_close_matches(name, fields, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{name}: there is no such option; {meant}The options are {', '.join(fields)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
