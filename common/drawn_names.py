@@ -3,7 +3,7 @@
 
 """Names of objects, labels and files in a picture, whatever users call them."""
 
-LONGEST = 60
+LONGEST = 100
 
 
 def drawn_name(name: str) -> str:

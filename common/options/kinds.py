@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from ..reading.options import IRREGULAR
 from .words import Said
 
 
@@ -47,3 +48,17 @@ Window = (
     | Annotated[tuple[Number, Number], AfterValidator(_rising), Said("[low, high] with low < high")]
 )
 Points = Annotated[list[Any], Said("a list of points")]
+Objects = Annotated[dict[str, Any], Said("{name: prompts}")]
+Image = (
+    Path
+    | Annotated[dict[str, Any], Said("{image: path, ...} with prompts of its own")]
+    | Annotated[list[Path | dict[str, Any]], Field(min_length=1), Said("a list of these")]
+)
+Names = Annotated[list[Text], Said("a list of names")]
+Count = Annotated[Whole, Field(ge=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Rate = Annotated[Number, Field(gt=0, le=1)]
+Irregular = Literal[IRREGULAR]
+Series = Annotated[int | str, Said("the number of a stack or a SeriesInstanceUID")]
+Positive = Annotated[Number, Field(gt=0)]
+Seed = Annotated[Whole, Field(ge=0, lt=1 << 32)]

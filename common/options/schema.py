@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from monai.bundle import ConfigExpression, ReferenceResolver
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -19,8 +19,8 @@ from pydantic.fields import FieldInfo
 
 from ..last_sentence import end_with_the_sentence
 from .resolving import is_being_resolved, resolver_that_calls
-from .typed import as_typed
-from .words import in_words
+from .typed import as_typed, is_typed_none
+from .words import in_words, takes
 
 
 class Options(BaseModel):
@@ -30,6 +30,8 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    # What configurations say of themselves, for those who read them.
+    notes: ClassVar[tuple[str, ...]] = ("experiment",)
 
     @classmethod
     def checked(cls) -> Options:
@@ -46,8 +48,10 @@ class Options(BaseModel):
         given = {name: resolver.items[name].get_config() for name in cls.model_fields if name in resolver.items}
         if str(given.get("debug")).lower() != "true":
             end_with_the_sentence()
+        given.update({name: None for name in given if is_typed_none(name)})
         plain = {name: value for name, value in given.items() if not _is_reference(value)}
-        problems = [_unknown(name, cls.model_fields) for name in _unused(resolver) if name not in cls.model_fields]
+        known = {*cls.model_fields, *cls.notes}
+        problems = [_unknown(name, cls.model_fields) for name in _unused(resolver) if name not in known]
         values: dict[str, Any] = {}
         for name, value in plain.items():
             try:
@@ -71,6 +75,8 @@ class Options(BaseModel):
     @classmethod
     def _check(cls, name: str, value: Any) -> Any:
         field = cls.model_fields[name]
+        if takes(field, type(None)) and value in ("", "null"):
+            return None
         try:
             return TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
         except ValidationError as error:
@@ -97,14 +103,14 @@ def _evaluated(resolver: ReferenceResolver, name: str, expression: str) -> Any:
 
 
 def _unused(resolver: ReferenceResolver) -> list[str]:
-    """The ids at the top that no other part refers to, and that are no part themselves: what a misspelt option is."""
+    """The ids at the top with a value that no part refers to, and that are no part themselves: misspelt options."""
     top = [name for name in resolver.items if name and resolver.sep not in name and not name.startswith("_")]
     used = {name.split(resolver.sep)[0] for name in resolver.resolved_content}
     for item in resolver.items.values():
         if isinstance(item.get_config(), str):
             used.update(name.split(resolver.sep)[0] for name in resolver.match_refs_pattern(item.get_config()))
-    left = [name for name in top if name not in used and not is_being_resolved(name)]
-    return [name for name in left if not _is_part(resolver.items[name].get_config())]
+    left = {name: resolver.items[name].get_config() for name in top if name not in used and not is_being_resolved(name)}
+    return [name for name, value in left.items() if value is not None and not _is_part(value)]
 
 
 def _is_part(value: Any) -> bool:

@@ -27,11 +27,9 @@ def as_typed(name: str, seen: Any, field: FieldInfo) -> Any:
     Raises:
         ValueError: a text with ``::`` that was not typed, which may have been ``#``.
     """
-    text = _typed(name) if is_command_line() else None
+    text = _typed(name)
     if text is not None:
-        from fire.parser import DefaultParseValue
-
-        read = DefaultParseValue(text)
+        read = _read(text)
         if _as_stored(read) == seen and type(_as_stored(read)) is type(seen):
             if takes(field, str) and _is_misread(text, read, field):
                 return text
@@ -41,8 +39,22 @@ def as_typed(name: str, seen: Any, field: FieldInfo) -> Any:
     return seen
 
 
+def is_typed_none(name: str) -> bool:
+    """Whether ``None`` was typed, which MONAI takes for nothing, so that the configuration's value would stay."""
+    text = _typed(name)
+    return text is not None and _read(text) is None
+
+
+def _read(text: str) -> Any:
+    from fire.parser import DefaultParseValue
+
+    return DefaultParseValue(text)
+
+
 def _typed(name: str) -> str | None:
-    """What follows ``--name`` on the command line, the last time."""
+    """What follows ``--name`` on the command line, the last time; None where it is another program's."""
+    if not is_command_line():
+        return None
     found = None
     for here, following in zip(sys.argv, [*sys.argv[1:], None], strict=True):
         flag, separator, value = here.partition("=")

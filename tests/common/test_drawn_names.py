@@ -37,4 +37,4 @@ def drawn(text):
 def test_dollars_are_drawn_as_dollars():
     assert np.array_equal(drawn(drawn_name("a$b$")), drawn(r"a\$b\$"))
     assert not np.array_equal(drawn(drawn_name("a$b$")), drawn("a$b$"))
-    assert drawn_name("liver") == "liver" and len(drawn_name("x" * 300)) == 63
+    assert drawn_name("liver") == "liver" and len(drawn_name("x" * 300)) == 103

@@ -5,54 +5,159 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from .common.distillation.distances import DISTANCES
+from .common.distillation.schedule import UNITS
+from .common.intensity import NORMALISATIONS
 from .common.label_volume import EXTENSIONS
 from .common.options import Options
-from .common.options.kinds import Bytes, Device, Number, Path, Points, Postfix, Switch, Whole, Window
+from .common.options.kinds import (
+    Bytes,
+    Count,
+    Device,
+    Image,
+    Irregular,
+    Names,
+    Number,
+    Objects,
+    Path,
+    Points,
+    Positive,
+    Postfix,
+    Rate,
+    Seed,
+    Series,
+    Share,
+    Switch,
+    Text,
+    Whole,
+    Window,
+)
 from .common.options.words import Said
-from .inference.fast_path import PRECISIONS
+from .inference.speed.fast_path import PRECISIONS
+
+
+def _rising(numbers: list[int]) -> list[int]:
+    if not numbers or numbers != sorted(set(numbers)):
+        raise PydanticCustomError("rising", "not rising")
+    return numbers
+
 
 CubeSize = Annotated[Whole, Field(ge=16, le=512, multiple_of=16)]
 Spacing = Annotated[Number, Field(gt=0, le=1000)]
 Amp = Switch | Literal[("auto", *PRECISIONS)]
-Image = (
-    Path
-    | Annotated[dict[str, Any], Said("{image: path, ...} with prompts of its own")]
-    | Annotated[list[Path | dict[str, Any]], Field(min_length=1), Said("a list of these")]
-)
+Rising = Annotated[list[Count], AfterValidator(_rising), Said("rising numbers from 1 on, such as [1, 3, 5, 10]")]
+Layer = Annotated[int | str, Said("a block's number or embedding")]
 
 
-class Inference(Options):
-    """inference.json."""
+class _Workflow(Options):
+    """What every configuration has."""
 
     bundle_root: Path = Field(description="the bundle's folder")
-    debug: Switch = Field(description="end with Python's traceback where something fails, instead of one sentence")
+    debug: Switch = Field(description="where something fails, end with Python's traceback instead of one sentence")
+    device: Device = Field(description="where to compute; auto takes a GPU where there is one")
+    output_dir: Path = Field(description="folder of the results, made where it does not exist")
+    cube_size: CubeSize = Field(description="voxels a side of the cube that the network sees")
+    spacing: Spacing = Field(description="mm between the voxels of the cube")
+    window: Window = Field(description="intensities that count: [low, high], ct, percentile, or auto for one of these")
+    irregular: Irregular = Field(description="DICOM slices that lack some or lie at uneven distances")
+    slice_thickness: Positive | None = Field(description="mm, of a single DICOM slice that does not say it")
+    max_voxels: Count = Field(description="of a volume; more are refused before memory is taken")
+    rounds: Annotated[Whole, Field(ge=1, le=100)] = Field(description="how often the first prompts are asked")
+
+
+class _Inferer(_Workflow):
+    """What concerns the way from prompts to masks."""
+
+    amp: Amp = Field(description="precision of the networks; mixed changes no mask visibly")
+    small_cube_size: CubeSize | None = Field(description="of a finer cube for a small object; null for cube_size")
+    one_way: Switch = Field(description="a further click changes the mask in its own direction alone")
+    volume_cache_bytes: Bytes = Field(description="of volumes that are kept for the next request")
+    embedding_cache_bytes: Bytes = Field(description="of embeddings that are kept for the next click")
+    ckpt_path: Path = Field(description="the weights")
+
+
+class Inference(_Inferer):
+    """inference.json."""
+
     image: Image | None = Field(description="what is segmented; several get the same prompts, or each its own")
+    series: Series | None = Field(description="which stack of a DICOM folder that holds several")
     foreground: Points | None = Field(description="clicks on the object, [[i, j, k], ...]: voxel indices as stored")
     background: Points | None = Field(description="clicks beside the object")
     points: Points | None = Field(description="clicks of both kinds, with point_labels")
     point_labels: Points | None = Field(description="1 on the object, 0 beside it, for each of points")
     box: Points | None = Field(description="[[i, j, k], [i, j, k]]: lowest and highest voxel")
-    scribble: Path | None = Field(description="file on the image's grid: 1 strokes on the object, 2 beside it")
+    scribble: Path | None = Field(description="file on the image's grid: strokes, 1 on the object, 2 beside it")
     previous_mask: Path | None = Field(description="file on the image's grid: the last mask, to be corrected")
-    objects: Annotated[dict[str, Any], Said("{name: prompts}")] | None = Field(description="several objects at once")
-    output_dir: Path = Field(description="folder of the masks, made where it does not exist")
+    objects: Objects | None = Field(description="several objects at once")
     output_ext: Literal[tuple(EXTENSIONS)] = Field(description="the masks' format")
-    output_postfix: Postfix = Field(description="added to the image's name")
+    output_postfix: Postfix = Field(description="added to the image's name; may be empty")
     separate_folder: Switch = Field(description="a folder for each image")
     preview: Switch = Field(description="write a picture beside the mask")
-    device: Device = Field(description="where to compute; auto takes a GPU where there is one")
-    amp: Amp = Field(description="precision of the networks; mixed changes no mask visibly")
-    cube_size: CubeSize = Field(description="voxels a side of the cube that the network sees")
-    spacing: Spacing = Field(description="mm between the voxels of the cube")
-    small_cube_size: CubeSize | None = Field(description="of a finer cube for a small object; null for cube_size")
-    rounds: Annotated[Whole, Field(ge=1, le=100)] = Field(description="how often the first prompts are asked")
-    one_way: Switch = Field(description="a further click changes the mask in its own direction alone")
-    window: Window = Field(description="intensities that count")
-    volume_cache_bytes: Bytes = Field(description="of volumes kept for the next request, in a server")
-    embedding_cache_bytes: Bytes = Field(description="of embeddings kept for the next click, in a server")
-    dataset_dir: Path = Field(description="not used: MONAI's name for a folder of images")
-    ckpt_path: Path = Field(description="the weights")
+    dataset_dir: Path = Field(description="not used; MONAI's name for a folder of images")
+
+
+class _Data(_Workflow):
+    """Labelled volumes."""
+
+    data_list_file_path: Path | None = Field(description="list of labelled volumes, JSON")
+    dataset_dir: Path | None = Field(description="where the paths of the list start; null for the list's folder")
+    progress: Switch = Field(description="show progress bars")
+
+
+class Evaluation(_Inferer, _Data):
+    """evaluate.json on inference.json."""
+
+    section: Text = Field(description="which list of the file")
+    clicks: Rising = Field(description="after how many clicks masks are scored")
+    tolerance: Positive = Field(description="mm, of the surface Dice")
+    previews: Annotated[Whole, Field(ge=0)] = Field(description="pictures of the best and of the worst cases")
+    threads: Count = Field(description="processor threads of torch")
+
+
+class Training(_Data):
+    """train.json; train_teacher.json on it too."""
+
+    run_name: Text = Field(description="the run's folder in the bundle's runs, where no output_dir is given")
+    resume: Switch = Field(description="go on with the run in output_dir")
+    save_every: Annotated[Whole, Field(ge=0)] = Field(description="iterations between states; 0 for ends of epochs")
+    ckpt_path: Path | None = Field(description="weights to start from; null for random ones")
+    seed: Seed = Field(description="of everything that is drawn")
+    amp: Switch = Field(description="half precision on a CUDA device")
+    normalisation: Literal[tuple(NORMALISATIONS)] = Field(description="of intensities; above_zero as SAM-Med3D")
+    cache_dir: Path | None = Field(description="folder for prepared volumes; null keeps them in memory")
+    draws: Count | None = Field(description="cubes in an epoch; null for one of each volume, 8 or more")
+    objects: Count = Field(description="asked for in each cube")
+    augment: Switch = Field(description="random pose, scale and intensities")
+    upright: Share = Field(description="how many of the augmented cubes keep the axes of the body")
+    batch_size: Count = Field(description="cubes in a batch")
+    accumulation: Count = Field(description="batches in a step")
+    num_workers: Annotated[Whole, Field(ge=0)] = Field(description="processes that prepare cubes")
+    max_epochs: Count = Field(description="length of the training")
+    learning_rate: Rate = Field(description="of all but the encoder")
+    encoder_rate: Rate | None = Field(description="learning rate of the image encoder")
+    frozen: Names | None = Field(description="parts of the network that do not learn")
+    frozen_epochs: Annotated[Whole, Field(ge=0)] | None = Field(description="for how many epochs; null for all")
+    val_interval: Count = Field(description="epochs between validations")
+    val_clicks: Count = Field(description="clicks on each object in validation")
+    val_draws: Count | None = Field(description="cubes of a validation; null for one of each volume, 8 or more")
+    patience: Count | None = Field(description="validations without a better score after which the training ends")
+    main_process: Switch = Field(description="set by multi_gpu_train.json: whether this process writes")
+
+
+class Distillation(Training):
+    """distill.json on train.json and teacher.json."""
+
+    teacher_path: Path | None = Field(description="the teacher's weights")
+    method: Literal["features", "logits"] = Field(description="what of the teacher the student learns")
+    pairs: list[tuple[Layer, Layer]] = Field(description="[teacher layer, student layer], in the order of their coming")
+    distance: Literal[tuple(DISTANCES)] = Field(description="between two layers")
+    widths: list[tuple[Count, Count]] | None = Field(description="[teacher, student] channels that are projected")
+    k_every: Count = Field(description="k_unit between two further pairs")
+    k_unit: Literal[tuple(UNITS)] = Field(description="what k_every counts")
+    k_start: Count = Field(description="pairs at the start")
+    feature_cache_dir: Path | None = Field(description="folder for the teacher's features")

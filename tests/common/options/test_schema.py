@@ -64,6 +64,7 @@ def test_values_are_checked_and_given_on():
         ({"rounds": True}, "rounds is True: expected a whole number from 1 to 9"),
         ({"rounds": 0}, "rounds is 0: expected a whole number from 1 to 9"),
         ({"rounds": None}, "rounds is None: expected a whole number from 1 to 9"),
+        ({"folder": ""}, "folder is '': expected a path"),
         ({"rounds": 1.5}, "rounds is 1.5: expected a whole number from 1 to 9"),
         ({"size": 24}, "size is 24: expected a whole number from 16 to 64 that is a multiple of 16 or null"),
         ({"spacing": float("nan")}, "spacing is nan: expected a number above 0"),
@@ -107,7 +108,9 @@ def command_line(monkeypatch):
         monkeypatch.setattr(typed, "is_command_line", lambda: True)
         monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", *words])
         pairs = [w.split("=", 1) if "=" in w else [w, words[i + 1]] for i, w in enumerate(words) if w[:2] == "--"]
-        return resolved("options", **{name[2:]: DefaultParseValue(value) for name, value in pairs})
+        return resolved(
+            "options", **{k[2:]: DefaultParseValue(v) for k, v in pairs if DefaultParseValue(v) is not None}
+        )
 
     return given
 
@@ -132,8 +135,10 @@ def test_a_path_is_what_was_typed(command_line, words, folder):
 
 
 def test_other_options_are_what_fire_reads(command_line):
-    options = command_line("--rounds", "4", "--window", "[1,2]", "--names", "['a#1','2_2']", "--size", "None")
-    assert (options.rounds, options.window, options.names, options.size) == (4, (1, 2), ["a#1", "2_2"], None)
+    options = command_line("--rounds", "4", "--window", "[1,2]", "--names", "['a#1','2_2']")
+    assert (options.rounds, options.window, options.names) == (4, (1, 2), ["a#1", "2_2"])
+    # MONAI drops it, and 32 would stay.
+    assert [command_line("--size", none).size for none in ("None", "null", "''")] == [None] * 3
     # The configuration may hold another value than the one that was typed.
     assert typed.as_typed("folder", "other", Some.model_fields["folder"]) == "other"
 

@@ -248,7 +248,7 @@ def test_scores_are_those_of_each_click_and_never_the_best(evaluate, case, thres
         ({"clicks": []}, "clicks .*expected rising numbers"),
         ({"clicks": [3, 1]}, "expected rising numbers"),
         ({"clicks": [0, 1]}, "expected rising numbers"),
-        ({"progress": "perhaps"}, "progress 'perhaps': expected true or false"),
+        ({"progress": "perhaps"}, "progress is 'perhaps': expected true or false"),
         ({"section": "testing"}, r"no section 'testing' \(there: validation\)"),
         ({"dataset_dir": "/nowhere"}, "dataset_dir /nowhere: no such folder"),
         ({"data_list_file_path": None}, "no data list was given: expected --data_list_file_path"),
