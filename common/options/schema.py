@@ -30,8 +30,8 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    # What configurations say of themselves, for those who read them.
-    notes: ClassVar[tuple[str, ...]] = ("experiment",)
+    # Ids with a value that nothing may refer to: here what configurations say of themselves, for those who read them.
+    others: ClassVar[tuple[str, ...]] = ("experiment",)
 
     @classmethod
     def checked(cls) -> Options:
@@ -50,7 +50,7 @@ class Options(BaseModel):
             end_with_the_sentence()
         given.update({name: None for name in given if is_typed_none(name)})
         plain = {name: value for name, value in given.items() if not _is_reference(value)}
-        known = {*cls.model_fields, *cls.notes}
+        known = {*cls.model_fields, *cls.others}
         problems = [_unknown(name, cls.model_fields) for name in _unused(resolver) if name not in known]
         values: dict[str, Any] = {}
         for name, value in plain.items():

@@ -36,6 +36,9 @@ Axis = Annotated[Whole, Field(ge=0, le=2), Said("a stored axis 0, 1 or 2")]
 class _Workflow(Options):
     """What every configuration has."""
 
+    # A network_def laid over this one need not ask for it.
+    others = (*Options.others, "text_dim")
+
     bundle_root: Path = Field(description="the bundle's folder")
     debug: Switch = Field(description="where something fails, end with Python's traceback instead of one sentence")
     device: Device = Field(description="where to compute; auto takes a GPU where there is one")

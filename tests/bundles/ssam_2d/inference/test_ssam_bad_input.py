@@ -83,13 +83,14 @@ def test_prompts(refused, picture, prompts, reason):
 
 
 def test_settings(refused, picture, tmp_path):
-    refused("threshold 1.5: expected pixels, and a number", image=picture, threshold=1.5)
-    refused("overlay 'no': expected true or false", image=picture, overlay="no")
-    refused("output_ext '.png'", image=picture, output_ext=".png")
+    refused("threshold is 1.5: expected a number between 0 and 1", image=picture, threshold=1.5)
+    refused("overlay is 'maybe': expected true or false", image=picture, overlay="maybe")
+    refused("output_ext is '.png': expected .nii", image=picture, output_ext=".png")
+    refused("output_postfix is 'a/b': expected a part of a file's name", image=picture, output_postfix="a/b")
     refused("device 'gpu'", image=picture, device="gpu")
-    refused(r"window \[9, 3\]", image=picture, window=[9, 3])
+    refused(r"window is \[9, 3\]", image=picture, window=[9, 3])
     nib.save(nib.Nifti1Image(np.arange(60).reshape(3, 4, 5).astype(np.int16), np.eye(4)), tmp_path / "b.nii.gz")
-    refused("plane 'transverse': expected auto, axial", image=tmp_path / "b.nii.gz", slice_axis="transverse")
+    refused("slice_axis is 'transverse': expected auto, axial", image=tmp_path / "b.nii.gz", slice_axis="transverse")
     refused("the index map would overwrite the image", image=picture, output_dir=str(tmp_path), output_postfix="")
 
 
@@ -101,7 +102,7 @@ def test_weights(refused, picture, tmp_path):
     refused("weights of another architecture: .* missing", **settings, ckpt_path=tmp_path / "conv.pt")
     refused("no such file; expected the network's weights", **settings, ckpt_path=tmp_path / "none.pt")
     torch.save(small_sam().state_dict(), tmp_path / "model.pt")
-    refused("expected multiples of the patch", **{**settings, "image_size": 30}, ckpt_path=tmp_path / "model.pt")
+    refused("image_size is 30: .*multiple of 16", **{**settings, "image_size": 30}, ckpt_path=tmp_path / "model.pt")
     torch.save(sam_state(small_sam()), tmp_path / "sam.pt")
     refused("no labels and no click or box was given", **settings, ckpt_path=tmp_path / "sam.pt")
     refused("unknown label 'polyp': the network knows none", **settings, labels="polyp", ckpt_path=tmp_path / "sam.pt")
