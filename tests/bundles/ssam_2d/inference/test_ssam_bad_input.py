@@ -91,7 +91,7 @@ def test_settings(refused, picture, tmp_path):
     refused(r"window is \[9, 3\]", image=picture, window=[9, 3])
     nib.save(nib.Nifti1Image(np.arange(60).reshape(3, 4, 5).astype(np.int16), np.eye(4)), tmp_path / "b.nii.gz")
     refused("slice_axis is 'transverse': expected auto, axial", image=tmp_path / "b.nii.gz", slice_axis="transverse")
-    refused("the index map would overwrite the image", image=picture, output_dir=str(tmp_path), output_postfix="")
+    refused("would overwrite this image", image=picture, output_dir=str(tmp_path), output_postfix="")
 
 
 def test_weights(refused, picture, tmp_path):
