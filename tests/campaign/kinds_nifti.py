@@ -91,27 +91,22 @@ def broken_sform(draw: Draw) -> OddInput:
 
 
 def broken_sform_alone(draw: Draw) -> OddInput:
+    """What is left is pixdim, which says no place in space: no truth for the ball, but a note."""
     made = scene(draw.rng)
     row = draw.one_of([np.nan] * 4, [0.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 5.0], [np.inf, 0.0, 0.0, 0.0])
-    patches = [(SROW, "<4f", row), (QFORM, "<h", 0)]
-    return _seen(
-        f"a row {row} in the sform, and no qform",
-        _patched(_write(draw, _image(made, made.affine)), *patches),
-        made,
-        expect="either",
-    )
+    file = _patched(_write(draw, _image(made, made.affine)), (SROW, "<4f", row), (QFORM, "<h", 0))
+    check = check_ball(made, 0.0, note="sform")
+    return _seen(f"a row {row} in the sform, and no qform", file, made, expect="either", check=check)
 
 
 def broken_qform(draw: Draw) -> OddInput:
+    """See broken_sform_alone."""
     made = scene(draw.rng)
     quaternion = draw.one_of([0.9, 0.9, 0.9], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0])
-    patches = [(QUATERNION, "<3f", quaternion), (SFORM, "<h", 0), (QFORM, "<h", 1)]
-    return _seen(
-        f"the quaternion {quaternion}, and no sform",
-        _patched(_write(draw, _image(made, made.affine)), *patches),
-        made,
-        expect="refused",
-    )
+    file = _write(draw, _image(made, made.affine))
+    file = _patched(file, (QUATERNION, "<3f", quaternion), (SFORM, "<h", 0), (QFORM, "<h", 1))
+    check = check_ball(made, 0.0, note="qform")
+    return _seen(f"the quaternion {quaternion}, and no sform", file, made, expect="either", check=check)
 
 
 def units(draw: Draw) -> OddInput:
@@ -320,8 +315,11 @@ def larger_than_memory(draw: Draw) -> OddInput:
 
 
 def flat(draw: Draw) -> OddInput:
+    """One slice is little for a network that sees volumes: right is what is said of the grid and of the mL."""
     made = scene(draw.rng, affine_of(np.diag([2.0, 2.0, 3.0]), (44, 40, 1)), (44, 40, 1))
-    return _seen("a single slice", _write(draw, _image(made, made.affine)), made, expect="either")
+    return _seen(
+        "a single slice", _write(draw, _image(made, made.affine)), made, expect="either", check=check_ball(made, 0.0)
+    )
 
 
 def long_and_thin(draw: Draw) -> OddInput:
