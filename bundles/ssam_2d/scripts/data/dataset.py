@@ -12,6 +12,7 @@ from monai.data import CacheDataset, Dataset
 
 from ..common.flags import flag
 from ..common.label_table import LabelNames
+from ..common.reading.options import MAX_PIXELS
 from .items import checked_items
 
 
@@ -22,19 +23,21 @@ def labelled_dataset(
     table: LabelNames | None = None,
     cache_num: int = 500,
     progress: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    learnt: bool = False,
 ) -> Dataset:
     """The items through a transform without chance, the first of them kept in memory.
 
     Args:
         data: see :func:`.items.labelled_items`.
-        labels, table, progress: see :func:`.items.checked_items`.
+        labels, table, progress, max_pixels, learnt: see :func:`.items.checked_items`.
         transform: what is kept.
         cache_num: how many images are kept; the others are read each time.
 
     Raises:
         ValueError: every image or mask that cannot be used, before anything is computed.
     """
-    items = checked_items(data, labels, table, progress)
+    items = checked_items(data, labels, table, progress, max_pixels, learnt)
     if not items or not cache_num:
         return Dataset(items, transform)
     # Another process for each worker would have a cache of its own: one fills it.

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,10 +19,12 @@ from ..common.data_list import read_data_list
 from ..common.flags import flag
 from ..common.json_files import read_json
 from ..common.label_table import LabelNames
+from ..common.reading.options import MAX_PIXELS
 from ..images import LoadImage2Dd
 from .folder import read_folder
 from .masks import LoadMasksd, names_in
 
+logger = logging.getLogger(__name__)
 SHOWN = 20
 VALIDATION = "validation"
 
@@ -110,6 +114,8 @@ def label_list(
             "labels.json in the folder"
         )
     for name in wanted or ():
+        if list(wanted).count(name) > 1:
+            raise ValueError(f"labels {list(wanted)}: {name!r} comes twice; expected every one once")
         if name not in names:
             near = get_close_matches(name, names, n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""
@@ -118,7 +124,12 @@ def label_list(
 
 
 def checked_items(
-    items: Sequence[Mapping[str, Any]], labels: Sequence[str], table: LabelNames | None = None, progress: bool = True
+    items: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    table: LabelNames | None = None,
+    progress: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    learnt: bool = False,
 ) -> list[dict[str, Any]]:
     """The items, once every image and mask has been read as training reads them.
 
@@ -127,21 +138,27 @@ def checked_items(
         labels: the names of interest.
         table: see :class:`.masks.LoadMasksd`.
         progress: show a bar.
+        max_pixels: of an image.
+        learnt: whether these are what a network learns the labels from: every label must be seen then.
 
     Raises:
         ValueError: every problem in one message: unreadable, of another size, unknown label, colours not in the map;
-            or no pixel of any label in any image.
+            no pixel of any label in any image; or, where they are learnt, a label without a pixel, or without a pixel
+            outside it.
     """
-    load_image, load_masks = LoadImage2Dd("image"), LoadMasksd("label", labels, table)
-    problems, present = [], set()
+    load_image, load_masks = LoadImage2Dd("image", max_pixels=max_pixels), LoadMasksd("label", labels, table)
+    problems, present, bounded = [], set(), set()
     shown = flag("progress", progress) and len(items) >= 20
     for item in tqdm(items, desc="checking", unit="image", disable=not shown, leave=False):
         try:
             masks = load_masks(load_image(dict(item)))["label"]
         except ValueError as problem:
             problems.append(str(problem))
-        else:
-            present |= {name for name, mask in zip(labels, masks, strict=True) if bool(mask.any())}
+            continue
+        for name, mask in zip(labels, masks, strict=True):
+            if bool(mask.any()):
+                present.add(name)
+                bounded |= set() if bool(mask.all()) else {name}
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if problems[SHOWN:] else []
         listed = "\n  ".join([*problems[:SHOWN], *more])
@@ -150,4 +167,25 @@ def checked_items(
         raise ValueError(
             f"none of {', '.join(labels)} has a pixel in any of the {len(items)} masks; expected masks of these labels"
         )
+    if items and learnt:
+        _check_learnt(len(items), labels, present, bounded, given=table is None)
     return [dict(item) for item in items]
+
+
+def _check_learnt(count: int, labels: Sequence[str], present: set[str], bounded: set[str], given: bool) -> None:
+    """Raise a ValueError for labels of which nothing can be learnt; only say so where a server's labels are fixed."""
+    whole = [name for name in labels if name in present - bounded]
+    if whole:
+        raise ValueError(
+            f"{', '.join(whole)} covers every pixel of every mask that shows it; expected masks with background: is "
+            "the mask in another channel of the files, such as alpha?"
+        )
+    absent = [name for name in labels if name not in present]
+    if absent and given:
+        raise ValueError(
+            f"{', '.join(absent)}: no pixel in any of the {count} images to train on; expected every label in one at "
+            "least: give images that show it, another split (--seed, --validation_share), or --labels "
+            f"'{json.dumps([n for n in labels if n in present], ensure_ascii=False)}' to train without"
+        )
+    if absent:
+        logger.warning("%s: no pixel in any of the %d images to train on", ", ".join(absent), count)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ..common.label_pictures import (
     value_map,
 )
 from ..common.label_table import LabelNames
+from ..common.reading.options import MAX_PIXELS
 from ..image_files import FORMATS, PICTURES, read_pixels
 
 
@@ -34,30 +36,33 @@ def names_in(table: LabelNames, label: str | Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys([*names, *label])) if isinstance(label, Mapping) else names
 
 
-def read_masks(label: str | Mapping[str, str], table: LabelNames) -> dict[str, np.ndarray]:
+def read_masks(
+    label: str | Mapping[str, str], table: LabelNames, max_pixels: int = MAX_PIXELS
+) -> dict[str, np.ndarray]:
     """The masks (H, W), bool, of every name that the mask could hold, whether it does or not.
 
     Args:
         label: the file of a mask, or ``{name: file}`` of binary ones.
         table: what its values or colours mean. An index mask without a table has labels called ``label 1`` and so on.
             A mask of 0 and 255 is binary where the table names one label.
+        max_pixels: of the mask.
 
     Raises:
         ValueError: a file that cannot be read; values or colours that the table does not have.
     """
     if isinstance(label, Mapping):
-        return {name: binary_map(_picture(file)) for name, file in label.items()}
-    picture = _picture(label)
+        return {name: binary_map(_picture(file, max_pixels)) for name, file in label.items()}
+    picture = _picture(label, max_pixels)
     if table and all(isinstance(key, str) for key in table):
         return _from_colours(colour_map(picture), table, label)
     return _from_values(value_map(picture, list(table) or None), table, label)
 
 
-def _picture(file: str) -> LabelPicture:
+def _picture(file: str, max_pixels: int) -> LabelPicture:
     """The mask of any file: pictures as :mod:`..common.label_pictures` reads them, DICOM and volumes of one slice."""
     if str(file).lower().endswith(PICTURES):
-        return read_label_picture(existing(file, FORMATS))
-    values = read_pixels(file).values
+        return read_label_picture(existing(file, FORMATS), max_pixels)
+    values = read_pixels(file, max_pixels).values
     grey = values.shape[-1] == 1
     colours = values.astype(np.uint8) if values.dtype == np.uint8 and not grey else None
     return LabelPicture(Path(file), values[..., 0] if (values == values[..., :1]).all() else None, colours)
@@ -117,7 +122,9 @@ class LoadMasksd(MapTransform):
         read = dict(data)
         size = tuple(read[self.image_key].shape[1:])
         for key in self.key_iterator(read):
-            masks = read_masks(read[key], read.get("label_names") or self.table)
+            # What is larger than a large image is of another size anyhow.
+            most = max(MAX_PIXELS, math.prod(size))
+            masks = read_masks(read[key], read.get("label_names") or self.table, most)
             for mask in masks.values():
                 if mask.shape != size:
                     height, width = mask.shape

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import MapTransform, Randomizable
-from PIL import Image
 
 from ..common.clicks import deepest_point, random_inner_point
+from ..common.label_pictures import read_label_picture, value_map
 
 # How a prompt is given, and how often: clicks, a box, both.
 FORMS = {"points": 0.6, "box": 0.25, "both": 0.15}
@@ -28,7 +28,7 @@ class LoadObjectsd(MapTransform):
         """See the class."""
         read = dict(data)
         for key in self.key_iterator(read):
-            values = np.asarray(Image.open(read[key]))
+            values = value_map(read_label_picture(read[key]), None)
             read[key] = torch.from_numpy(values.astype(np.float32))[None]
         return read
 
