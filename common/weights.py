@@ -42,7 +42,7 @@ def load_weights(network: nn.Module, path: str | Path, state: Mapping[str, Tenso
         state: what was read of it already.
 
     Raises:
-        ValueError: missing or unreadable file, or weights of another architecture.
+        ValueError: missing or unreadable file, weights of another architecture, or NaN or infinite ones.
     """
     state = read_state(path) if state is None else state
     expected = network.state_dict()
@@ -63,7 +63,18 @@ def load_weights(network: nn.Module, path: str | Path, state: Mapping[str, Tenso
             f"{path}: weights of another architecture: {'; '.join(problems)}; expected the {len(expected)} tensors of "
             f"network_def: give the configuration that these weights were trained with, or other weights"
         )
+    check_finite(state, path)
     network.load_state_dict(state)
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raises ValueError where weights are NaN or infinite, of which a network makes masks without a word."""
+    broken = [name for name, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+    if broken:
+        raise ValueError(
+            f"{path}: {len(broken)} of {len(tensors)} tensors hold NaN or infinite numbers ({', '.join(broken[:3])}"
+            f"{', ...' if broken[3:] else ''}); expected the weights of a training that went well"
+        )
 
 
 def read_state(path: str | Path, mapped: bool = False) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 
+from common.digits import shown
 from common.files import check_writable, whole_files
 from common.geometry import Grid
 from common.preview import save_preview
@@ -89,7 +90,7 @@ def split_parts(body: bytes, boundary: str) -> dict[str, bytes]:
 def describe(answer: Answer) -> str:
     """One line: what was found, and how long that took where."""
     params = answer.params
-    found = ", ".join(f"{o['name']} {o['volume_ml']:.1f} mL" for o in params.get("objects", ())) or "nothing named"
+    found = ", ".join(f"{o['name']} {shown(o['volume_ml'])} mL" for o in params.get("objects", ())) or "nothing named"
     cubes = params.get("embeddings")
     cache = f"; cubes encoded {cubes['computed']}, from the cache {cubes['reused']}" if cubes else ""
     server = params["latencies"]["total"]
@@ -119,7 +120,7 @@ def draw(path: Path, mask: Path, image: Path, answer: Answer) -> None:
     found = answer.params["objects"]
     prompts = [o["prompts"] for o in found]
     clicks = [c for p in prompts for c in zip(p["points"], p["point_labels"], strict=True)]
-    names = [f"{o['name']} ({o['volume_ml']:.1f} mL)" for o in found]
+    names = [f"{o['name']} ({shown(o['volume_ml'])} mL)" for o in found]
     grid = Grid(np.asarray(labels.affine, dtype=np.float64), labels.shape)
     window = tuple(answer.params["intensity_bounds"])
     save_preview(path, volume.get_fdata(), np.asarray(labels.dataobj), grid, window, names, clicks, clicks[0][0])

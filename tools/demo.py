@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_dice
 
+from common.digits import shown
 from common.result_files import case_name
 from tools import demo_names
 
@@ -80,7 +81,7 @@ def report(result: dict, output: Path, reference: Path | None) -> list[str]:
     count = len(found["prompts"]["points"])
     lines = [
         f"segmented  {found['name']} from {count} click{'s' * (count > 1)}: {mask_file}",
-        f"volume     {found['volume_ml']:.1f} mL",
+        f"volume     {shown(found['volume_ml'])} mL",
     ]
     if reference is None:
         lines[1] += f"; Dice unknown without a reference, the network expects an IoU of {found['predicted_iou']:.2f}"

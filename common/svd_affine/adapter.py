@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .. import label_names
 from ..files import whole_file
+from ..weights import check_finite
 
 FORMAT, VERSION = "svd_affine.adapter", 1
 # What adapt() calls its methods, with their options.
@@ -74,7 +75,7 @@ class Adapter:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: no safetensors file, no adapter, or one of a newer version.
+            ValueError: no safetensors file, no adapter, one of a newer version, or NaN or infinite numbers in it.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -87,6 +88,7 @@ class Adapter:
         if metadata.get("version") != str(VERSION):
             raise ValueError(f"{path}: an adapter of version {metadata.get('version')}; this code reads {VERSION}")
         names = _checked_metadata(path, metadata)
+        check_finite(tensors, path)
         features = tensors.pop(LABELS, torch.empty(0, 0))
         if len(features) != len(names):
             raise ValueError(

@@ -47,7 +47,24 @@ def test_any_type(dtype):
     assert low == pytest.approx(0.495) and high == pytest.approx(98.505)
 
 
-@pytest.mark.parametrize("window", ["bone", [1, 1], [5, 2], [1], [1, 2, 3], [float("nan"), 2]])
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        "bone",
+        [1, 1],
+        [5, 2],
+        [1],
+        [1, 2, 3],
+        [float("nan"), 2],
+        [-INFINITE, INFINITE],
+        [0, INFINITE],
+        ["a", 2],
+        [True, 2],
+    ],
+)
 def test_unknown_windows(window):
     with pytest.raises(ValueError, match=r"window.*expected"):
         intensity_bounds(noise(), window)
@@ -90,3 +107,38 @@ def test_normalise_above_zero():
     assert not out[:, 0].any()
     counted = out[:, 1:][cube[:, 1:] > 0]
     assert counted.mean().item() == pytest.approx(0, abs=1e-5) and counted.std().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("window", [[1e4, 2e4], [-9000, -5000], "ct"])
+def test_a_window_on_one_side_of_all_intensities_is_refused(window):
+    volume = noise(offset=2000 if window == "ct" else 0)
+    with pytest.raises(ValueError, match="lie on one side of it; expected --window .*percentile"):
+        intensity_bounds(volume, window)
+
+
+def test_a_few_intensities_inside_the_window_are_contrast(monkeypatch):
+    monkeypatch.setattr("common.intensity.SAMPLES", 100)
+    volume = torch.zeros(30, 30, 30)
+    volume[3, 3, 3] = 15000
+    assert intensity_bounds(volume, [1e4, 2e4]) == (1e4, 2e4)
+
+
+@pytest.mark.parametrize("scale", [1e31, 1e-33])
+def test_numbers_that_32_bits_do_not_compute_with_are_refused(scale):
+    with pytest.raises(ValueError, match="intensities from .*expected numbers.*scale them"):
+        intensity_bounds(noise() * scale)
+
+
+def test_volumes_far_below_any_air_are_no_ct():
+    plain = intensity_bounds(noise(), "percentile")
+    assert intensity_bounds(noise() * 1e15) == pytest.approx(tuple(1e15 * b for b in plain))
+
+
+@pytest.mark.parametrize("function", [normalise, normalise_above_zero])
+@pytest.mark.parametrize("power", [-90, -60, -1, 40, 60, 90])
+def test_the_unit_of_the_intensities_does_not_count(function, power):
+    """Not even for the last digit, where it is a power of two; squares neither overflow nor vanish."""
+    cube, inside = noise((1, 8, 8, 8), 50, 20), torch.ones(8, 8, 8, dtype=torch.bool)
+    plain = function(cube, inside, (-60.0, 90.0))
+    scaled = function(cube * 2.0**power, inside, (-60.0 * 2.0**power, 90.0 * 2.0**power))
+    assert torch.equal(scaled, plain) and plain.std() > 0.5

@@ -19,11 +19,14 @@ from monai.transforms import MapTransform
 
 from .common.bounded_cache import BoundedCache, digest, tensor_bytes
 from .common.files import existing
+from .common.intensity import check_range
 from .common.reading.files import file_version
 from .common.reading.options import Reading
 from .common.reading.volume import CONTENT, FORMATS, read_volume
 
 logger = logging.getLogger(__name__)
+# Labels may be so far off a whole number: of a scale in the file's header, or of 32 bits.
+NEARLY_WHOLE = 1e-4
 # All that inference needs of a file's header; the rest would have to survive collation for nothing.
 KEPT_META = ("affine", "original_affine", "spatial_shape", "space", "filename_or_obj")
 
@@ -97,6 +100,10 @@ def check_volume(volume: MetaTensor, path: str) -> MetaTensor:
         logger.warning("%s: %s", path, notes[-1])
     if low == high:
         raise ValueError(f"{path}: every voxel has the value {low:g}; expected contrast")
+    try:
+        check_range(low, high)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     meta = {k: volume.meta[k] for k in KEPT_META if k in volume.meta}
     meta["notes"] = json.dumps(notes)
     return MetaTensor(values, meta=meta)
@@ -114,6 +121,8 @@ def read_labels(path: str, image: MetaTensor) -> torch.Tensor:
         ValueError: unreadable, on another grid, or empty.
     """
     mask = read_volume(path, exact=True)
+    if mask.ndim == 4 and len(mask) != 1:
+        raise ValueError(f"{path}: {len(mask)} channels; expected one label map: save one number for each object")
     if tuple(mask.shape) != tuple(image.shape):
         raise ValueError(
             f"{path}: {tuple(mask.shape[1:])} voxels, the image has {tuple(image.shape[1:])}; expected its grid"
@@ -121,9 +130,36 @@ def read_labels(path: str, image: MetaTensor) -> torch.Tensor:
     tolerance = 1e-2 * float(np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0).min())
     if not np.allclose(np.asarray(mask.affine), np.asarray(image.affine), atol=tolerance):
         raise ValueError(f"{path}: its affine is not that of the image; expected a mask on the image's own grid")
-    values = mask.as_tensor()[0]
-    if not torch.isfinite(values).all() or not (values == values.round()).all() or values.min() < 0:
-        raise ValueError(f"{path}: expected whole numbers, 0 outside")
-    if not bool((values > 0).any()):
+    return torch.from_numpy(whole_numbers(mask.numpy()[0], path))
+
+
+def whole_numbers(values: np.ndarray, path: str) -> np.ndarray:
+    """Label values of any type as int32, none of them changed; what rounding took off a whole number is given back.
+
+    Raises:
+        ValueError: other numbers, negative ones, ones beyond the type's, or nothing but 0.
+    """
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise ValueError(f"{path}: voxels that are no finite number; expected whole numbers, 0 outside")
+        whole = np.rint(values)
+        off = np.abs(values - whole)
+        if off.max(initial=0) > NEARLY_WHOLE:
+            raise ValueError(f"{path}: the value {values.flat[off.argmax()]:g}; expected whole numbers, 0 outside")
+        # Beyond this, neighbouring whole numbers are one: labels have been merged when the file was written.
+        exact = 2 ** (np.finfo(values.dtype).nmant + 1)
+        if whole.max(initial=0) > exact:
+            raise ValueError(
+                f"{path}: the value {whole.max():.0f} in numbers of {8 * values.itemsize} bits, which hold whole "
+                f"numbers up to {exact} one by one; expected labels saved as integers"
+            )
+        values = whole
+    least, most = values.min(initial=0), values.max(initial=0)
+    if least < 0 or most > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"{path}: the value {int(least if least < 0 else most)}; expected whole numbers, 0 outside, up to "
+            f"{np.iinfo(np.int32).max}"
+        )
+    if most == 0:
         raise ValueError(f"{path}: every voxel is 0; expected a mask with some voxels inside")
-    return values.to(torch.int32)
+    return values.astype(np.int32)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from .common.weights import read_state
+from .common.weights import check_finite, read_state
 from .networks.positions import resize_absolute, resize_relative
 from .networks.ssam import LABEL_TENSORS
 
@@ -85,6 +85,7 @@ def load_start(network: nn.Module, path: str | Path, state: Mapping[str, Tensor]
             f"{path}: {describe(state)}, network_def is {describe(expected)}: {'; '.join(problems[:3])}{more}; "
             f"give {what}"
         )
+    check_finite(fitting, path)
     network.load_state_dict(fitting, strict=False)
     report.ignored = [key for key in state if key in LABEL_TENSORS]
     logger.info(

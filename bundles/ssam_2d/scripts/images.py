@@ -59,6 +59,9 @@ class LoadImage2Dd(MapTransform):
     def read_image(self, path: str) -> MetaTensor:
         """(3, H, W), see the class."""
         pixels = read_pixels(path, self.max_pixels)
+        if (pixels.values == pixels.values[:1, :1]).all():
+            value = ", ".join(f"{v:g}" for v in pixels.values[0, 0])
+            raise ValueError(f"{path}: every pixel has the value {value}; expected an image with contrast")
         values = torch.from_numpy(np.ascontiguousarray(pixels.values.astype(pixels.values.dtype.newbyteorder("="))))
         try:
             shown = to_display(values, self.window).permute(2, 0, 1)

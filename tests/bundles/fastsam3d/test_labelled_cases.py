@@ -47,16 +47,35 @@ def test_label_map_is_read_as_it_is_stored(case):
     np.testing.assert_allclose(loaded["label"].affine, GRID.affine, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.float64])
+def test_large_labels_that_lie_side_by_side_stay_apart(case, dtype):
+    labels = np.where(BODY.truth(GRID), 2**24 + 1, 0).astype(dtype)
+    labels[0, 0, :2] = 2**24, 2**31 - 1
+    loaded = LoadLabelsd("label")(LoadVolumed("image")(case(labels)))["label"][0].numpy()
+    np.testing.assert_array_equal(loaded, labels.astype(np.int64))
+
+
+@pytest.mark.parametrize("off", [1e-6, -1e-6, 5e-5])
+def test_labels_nearly_whole_are_whole(case, off):
+    labels = two_classes() + np.where(BODY.truth(GRID), off, 0)
+    loaded = LoadLabelsd("label")(LoadVolumed("image")(case(labels.astype(np.float64))))["label"][0].numpy()
+    np.testing.assert_array_equal(loaded, two_classes())
+
+
 @pytest.mark.parametrize(
     ("labels", "grid", "message"),
     [
         (np.zeros(GRID.shape, np.uint8), GRID, "every voxel is 0"),
         (BODY.truth(GRID) * np.float32(0.5), GRID, "expected whole numbers"),
         (-BODY.truth(GRID).astype(np.int16), GRID, "expected whole numbers"),
+        ((BODY.truth(GRID) * (2**24 + 2)).astype(np.float32), GRID, "the value 16777218 in numbers of 32 bits"),
+        ((BODY.truth(GRID) * 2.0**31).astype(np.uint32), GRID, "the value 2147483648; expected whole numbers"),
+        (BODY.truth(GRID) * np.float32(1.01), GRID, "the value 1.01; expected whole numbers"),
+        (BODY.truth(GRID)[..., None].astype(np.uint8).repeat(3, -1), GRID, "3 channels; expected one label map"),
         (np.ones((20, 18, 11), np.uint8), GRID, "the image has .20, 18, 12.; expected its grid"),
         (two_classes(), grid_around(np.diag([2.0, 2.0, 2.0]), GRID.shape), "its affine is not that of the image"),
     ],
-    ids=["nothing", "halves", "negative", "another shape", "another place"],
+    ids=["nothing", "halves", "negative", "merged", "too large", "no label", "channels", "shape", "place"],
 )
 def test_label_maps_that_cannot_be_used(case, labels, grid, message):
     with pytest.raises(ValueError, match=f"1 of 2 labelled volumes cannot be used:(.|\n)*bad.nii.gz: .*{message}"):

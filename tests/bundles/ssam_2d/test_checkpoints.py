@@ -64,6 +64,7 @@ def test_what_does_not_fit_is_refused_and_the_network_left_as_it_was(tmp_path):
     refused({**state, "text_affine.linear.weight": torch.zeros(16, 12)}, "text_affine.linear.bias is missing")
     text = {k: v for k, v in network.state_dict().items() if k.startswith("text_affine.")}
     refused({**state, **text, "text_affine.linear.weight": torch.zeros(16, 10)}, "give --text_dim 10$")
+    refused({**state, "mask_decoder.iou_token.weight": torch.full((1, 16), torch.nan)}, "1 of .* tensors hold NaN")
     (tmp_path / "b.pt").write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match="cannot be read as weights"):
         load_start(network, tmp_path / "b.pt")

@@ -8,8 +8,10 @@ import json
 import itk
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
+from dicom_files import ROOT, dataset, save
 from pictures import HEIGHT, WIDTH, gradient, write_dicom_slice, write_png16
 from PIL import Image
 
@@ -142,3 +144,58 @@ def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path):
     refused("flat.png", "flat.png: .*contrast")
     Image.fromarray(gradient(1)).save(tmp_path / "a.png")
     assert json.loads(load(tmp_path / "a.png").meta["notes"]) == []
+
+
+@pytest.mark.parametrize("colour", [0, 255, 7, (0, 0, 0), (255, 255, 255), (200, 10, 30)])
+def test_pictures_of_one_colour_are_refused(tmp_path, colour):
+    picture = np.zeros((HEIGHT, WIDTH, *np.shape(colour)), np.uint8) + np.array(colour, np.uint8)
+    Image.fromarray(picture).save(tmp_path / "flat.png")
+    with pytest.raises(ValueError, match="flat.png: every pixel has the value .*; expected an image with contrast"):
+        load(tmp_path / "flat.png")
+
+
+@pytest.mark.parametrize("power", [-90, 60, 90])
+def test_the_unit_of_the_intensities_does_not_count(power):
+    values = torch.from_numpy(gradient(1).astype(np.float32))
+    torch.testing.assert_close(to_display(values * 2.0**power), to_display(values))
+
+
+def test_pictures_are_as_large_as_the_limit_allows(tmp_path, monkeypatch):
+    """By the header, and by our limit, which can be raised, not by Pillow's, which cannot."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.fromarray(gradient(3)).save(tmp_path / "a.png")
+    write_dicom_slice(tmp_path / "a.dcm", gradient(1).astype(np.int16))
+    for name in ("a.png", "a.dcm"):
+        assert load(tmp_path / name, max_pixels=HEIGHT * WIDTH).shape == (3, HEIGHT, WIDTH)
+        with pytest.raises(ValueError, match=f"its header says {WIDTH} x {HEIGHT} = .*raise --max_pixels"):
+            load(tmp_path / name, max_pixels=HEIGHT * WIDTH - 1)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_dicom_slice_without_pixel_spacing_has_none(tmp_path):
+    write_dicom_slice(tmp_path / "a.dcm", gradient(1).astype(np.int16))
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    assert read_pixels(tmp_path / "a.dcm").spacing is not None
+    dataset.ImagerPixelSpacing = [0.2, 0.3]
+    del dataset.PixelSpacing
+    dataset.save_as(tmp_path / "detector.dcm")
+    pixels = read_pixels(tmp_path / "detector.dcm")
+    assert pixels.spacing == (0.2, 0.3) and "at the detector" in pixels.notes[0]
+    del dataset.ImagerPixelSpacing
+    dataset.save_as(tmp_path / "none.dcm")
+    assert read_pixels(tmp_path / "none.dcm").spacing is None
+
+
+def test_palettes_of_colours_are_colours(tmp_path):
+    made = dataset(f"{ROOT}.1", f"{ROOT}.2")
+    made.Rows, made.Columns, made.PhotometricInterpretation = HEIGHT, WIDTH, "PALETTE COLOR"
+    made.BitsAllocated = made.BitsStored = 8
+    made.HighBit = 7
+    made.PixelData = gradient(1).tobytes()
+    colours = {"Red": np.arange(256), "Green": 255 - np.arange(256), "Blue": np.arange(256) // 2}
+    for name, table in colours.items():
+        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 8])
+        setattr(made, f"{name}PaletteColorLookupTableData", table.astype(np.uint8).tobytes())
+    save(made, tmp_path / "palette.dcm")
+    expected = np.stack([table[gradient(1)] for table in colours.values()], axis=-1)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "palette.dcm").values, expected)

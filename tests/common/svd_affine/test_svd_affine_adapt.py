@@ -292,9 +292,9 @@ def test_the_hash_is_of_names_shapes_dtypes_and_values():
     assert content_hash({"b": scalar, "a": x}) == content_hash({"a": torch.stack([x, x], 1)[:, 0], "b": scalar})
 
 
-def saved(path, **metadata) -> None:
+def saved(path, tensors=None, **metadata) -> None:
     good = {"format": "svd_affine.adapter", "version": "1", "method": "lora", "base": "0", "labels": "[]"}
-    save_file({"a": torch.ones(2)}, path, good | metadata)
+    save_file(tensors or {"a": torch.ones(2)}, path, good | metadata)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +321,13 @@ def test_a_broken_or_missing_file(tmp_path):
         Adapter.load(path)
     with pytest.raises(FileNotFoundError):
         Adapter.load(tmp_path / "missing.safetensors")
+
+
+def test_an_adapter_with_numbers_that_are_none(tmp_path):
+    path = tmp_path / "a.safetensors"
+    saved(path, tensors={"a": torch.tensor([1.0, torch.inf])})
+    with pytest.raises(ValueError, match="1 of 1 tensors hold NaN or infinite numbers .a.; expected"):
+        Adapter.load(path)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path):

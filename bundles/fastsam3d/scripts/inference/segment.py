@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..common.bounded_cache import BoundedCache, digest
+from ..common.digits import rounded
 from ..common.flags import flag
 from ..common.geometry import Grid, resample
 from ..common.intensity import NORMALISATIONS, intensity_bounds
@@ -242,7 +243,7 @@ class _Viewing:
     def summary(self) -> dict[str, Any]:
         """Time and the choices that hold for the whole scene."""
         return {
-            "intensity_bounds": [round(b, 4) for b in self.bounds],
+            "intensity_bounds": [rounded(b, 4, self.bounds[1] - self.bounds[0]) for b in self.bounds],
             "volume": {"read": int(not self.scene.reused), "reused": int(self.scene.reused)},
             "embeddings": {"computed": self.encoded, "reused": self.reused},
             "decoder_calls": self.decoded,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.digits import rounded
 from ..common.geometry import Grid
 from .scene import Scene
 from .search import Look, View, cubes_looked_at, making_up_the_mask
@@ -58,7 +59,7 @@ def _describe(
         "name": prompt.name,
         "label": value,
         "voxels": voxels,
-        "volume_ml": round(volume_ml, 4),
+        "volume_ml": rounded(volume_ml),
         "predicted_iou": round(min(1.0, max(0.0, views[0].score)), 4),
         "prompts": {
             "points": [list(p) for p in prompt.points],
@@ -75,8 +76,8 @@ def _describe(
 def _describe_cube(look: Look) -> dict[str, Any]:
     cube: Grid = look.cube
     return {
-        "spacing_mm": round(float(cube.spacing[0]), 4),
+        "spacing_mm": rounded(float(cube.spacing[0])),
         "voxels_a_side": cube.shape[0],
-        "center_mm": [round(float(x), 2) for x in cube.center_mm],
+        "center_mm": [rounded(float(x), 2, cube.spacing[0]) for x in cube.center_mm],
         "why": look.why,
     }

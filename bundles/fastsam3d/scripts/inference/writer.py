@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from monai.transforms import SaveImaged
 
+from ..common.digits import shown
 from ..common.files import whole_files
 from ..common.flags import flag
 from ..common.geometry import Grid
@@ -101,7 +102,7 @@ class SaveSegmentationd(SaveImaged):
             voxel = [float(np.median(axis)) for axis in np.nonzero(values)]
         else:
             voxel = [(n - 1) / 2 for n in grid.shape]
-        names = [f"{o['name']} ({o['volume_ml']:.1f} mL)" for o in objects]
+        names = [f"{o['name']} ({shown(o['volume_ml'])} mL)" for o in objects]
         window = tuple(result["intensity_bounds"])
         save_preview(path, image.as_tensor()[0].cpu().numpy(), values, grid, window, names, clicks, voxel)
 

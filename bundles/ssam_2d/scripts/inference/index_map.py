@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..common.digits import rounded
 from ..common.prompts import ObjectPrompt
 from .scene import Scene
 from .targets import Target
@@ -103,8 +104,7 @@ def given(scene: Scene, prompt: ObjectPrompt) -> dict[str, Any]:
 
 def sizes(scene: Scene, count: int) -> dict[str, Any]:
     """Pixels and mm2, or voxels and mL; None where the spacing is not known."""
-    columns, rows, slices = scene.spacing
+    columns, rows, _ = scene.spacing
     if scene.plane is None:
-        return {"area_px": count, "area_mm2": round(count * columns * rows, 3) if columns * rows else None}
-    volume = columns * rows * slices
-    return {"voxels": count, "volume_ml": round(count * volume / 1000, 4) if volume else None}
+        return {"area_px": count, "area_mm2": rounded(count * columns * rows, 3) if columns * rows else None}
+    return {"voxels": count, "volume_ml": rounded(count * scene.voxel_mm3 / 1000) if scene.voxel_mm3 else None}

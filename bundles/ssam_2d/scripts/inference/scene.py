@@ -27,6 +27,7 @@ class Scene:
         stored: the shape of the stored file: (W, H, 1) or (X, Y, Z).
         plane: how a volume is seen, None for a 2D image.
         spacing: mm between columns, rows and slices, 0 where the file does not say.
+        voxel_mm3: size of a voxel, 0 for a 2D image.
         labels: the names asked for; None where none are named.
         objects: those that clicks or boxes are given for, in stored indices.
         adapter: the adapter asked for.
@@ -37,6 +38,7 @@ class Scene:
     stored: tuple[int, int, int]
     plane: Plane | None
     spacing: tuple[float, float, float]
+    voxel_mm3: float
     labels: list[str] | None
     objects: list[ObjectPrompt]
     adapter: Any
@@ -90,11 +92,12 @@ def unpack(inputs: MetaTensor) -> Scene:
     image = inputs.as_tensor()[0]
     if image.ndim == 3:
         rows, columns = numbers(meta.get("pixel_mm", (0.0, 0.0)))
-        return Scene(image[None], (*image.shape[:0:-1], 1), None, (columns, rows, 0.0), **asked)
+        return Scene(image[None], (*image.shape[:0:-1], 1), None, (columns, rows, 0.0), 0.0, **asked)
     affine = np.reshape(numbers(meta["affine"]), (4, 4))
     plane = Plane.of(affine, image.shape[1:], single(meta["plane"]))
+    voxel = abs(float(np.linalg.det(affine[:3, :3])))
     spacing = plane.spacing(np.linalg.norm(affine[:3, :3], axis=0))
-    return Scene(plane.slices(image[0])[:, None], tuple(image.shape[1:]), plane, spacing, **asked)
+    return Scene(plane.slices(image[0])[:, None], tuple(image.shape[1:]), plane, spacing, voxel, **asked)
 
 
 def single(text: Any) -> str:

@@ -1,0 +1,20 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+import pytest
+import torch
+from torch import nn
+
+from common.weights import load_weights
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused_and_not_loaded(tmp_path, value):
+    network, broken = nn.Linear(3, 2), nn.Linear(3, 2)
+    before = network.weight.detach().clone()
+    with torch.no_grad():
+        broken.weight[1, 2] = value
+    torch.save(broken.state_dict(), tmp_path / "broken.pt")
+    with pytest.raises(ValueError, match="broken.pt: 1 of 2 tensors hold NaN or infinite numbers .weight.; expected"):
+        load_weights(network, tmp_path / "broken.pt")
+    assert torch.equal(network.weight, before)
