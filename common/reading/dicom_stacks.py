@@ -20,6 +20,7 @@ from .dicom_tags import Slice
 SAME_DIRECTION = 5e-4
 # mm by which two images of one position may part.
 SAME_PLACE = 1e-3
+LISTED = 20
 AXES = {0: "sagittal", 1: "coronal", 2: "axial"}
 
 
@@ -81,7 +82,9 @@ def choose(stacks: Sequence[Stack], wanted: str | int | None, place: Path) -> St
     Raises:
         ValueError: several could be meant, or none.
     """
-    listed = "\n".join(f"  {i}: {s.describe()}" for i, s in enumerate(stacks, start=1))
+    # In one line, because whoever shows an error may show one line of it.
+    listed = "; ".join(f"{i}: {s.describe()}" for i, s in enumerate(stacks[:LISTED], start=1))
+    listed += f"; and {len(stacks) - LISTED} more" if len(stacks) > LISTED else ""
     if wanted is not None:
         text = str(wanted).strip()
         chosen = [s for s in stacks if s.series == text]
@@ -89,18 +92,18 @@ def choose(stacks: Sequence[Stack], wanted: str | int | None, place: Path) -> St
             chosen = [stacks[int(text) - 1]]
         if len(chosen) != 1:
             which = "no stack" if not chosen else f"{len(chosen)} stacks"
-            raise ValueError(f"{place}: series {text!r} names {which} of\n{listed}\n  expected a number of this list")
+            raise ValueError(f"{place}: series {text!r} names {which}; expected one number of: {listed}")
         return chosen[0]
     volumes = [s for s in stacks if not s.aside]
     if not volumes:
-        raise ValueError(f"{place}: holds no stack of slices, only\n{listed}\n  choose one by its number: --series 1")
+        raise ValueError(f"{place}: holds no stack of slices; expected one, or a number of these as --series: {listed}")
     # A single image beside a whole stack is a scout or a picture of a report, whatever it calls itself.
     if any(len(s.slices) > 2 for s in volumes):
         volumes = [s for s in volumes if len(s.slices) > 1]
     if len(volumes) > 1:
         raise ValueError(
             f"{place}: holds more than one DICOM series or stack; expected a single one, or its number in this list "
-            f"as --series:\n{listed}"
+            f"as --series: {listed}"
         )
     stack = volumes[0]
     left = [s for s in stacks if s is not stack]
