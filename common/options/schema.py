@@ -85,7 +85,9 @@ class Options(BaseModel):
 
 
 def _is_reference(value: Any) -> bool:
-    """Whether MONAI makes something else of it: an expression, or a reference to another id."""
+    """Whether MONAI makes something else of it, or of what is in it: an expression, or a reference to another id."""
+    if isinstance(value, (list, Mapping)):
+        return any(_is_reference(v) for v in (value.values() if isinstance(value, Mapping) else value))
     if not isinstance(value, str):
         return False
     return ConfigExpression.is_expression(value) or bool(ReferenceResolver.match_refs_pattern(value))

@@ -20,7 +20,7 @@ RUN = {
     "fastsam3d": {
         ("inference.json",): ["published.json", "published_sammed3d.json", "inference_trt.json"],
         ("inference.json", "evaluate.json"): ["published.json", "experiments/totalsegmentator.json"],
-        ("train.json",): ["variants/all_prompts.json", "experiments/decoder.json"],
+        ("train.json",): ["experiments/decoder.json"],
         ("train.json", "teacher.json", "train_teacher.json"): ["experiments/teacher.json"],
         ("train.json", "teacher.json", "distill.json"): ["variants/fitnets.json", "variants/logits.json"],
     },

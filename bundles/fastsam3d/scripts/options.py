@@ -51,6 +51,7 @@ CubeSize = Annotated[Whole, Field(ge=16, le=512, multiple_of=16)]
 Spacing = Annotated[Number, Field(gt=0, le=1000)]
 Amp = Switch | Literal[("auto", *PRECISIONS)]
 Rising = Annotated[list[Count], AfterValidator(_rising), Said("rising numbers from 1 on, such as [1, 3, 5, 10]")]
+FromZero = Annotated[Whole, Field(ge=0)]
 Layer = Annotated[int | str, Said("a block's number or embedding")]
 
 
@@ -115,7 +116,7 @@ class Evaluation(_Inferer, _Data):
     section: Text = Field(description="which list of the file")
     clicks: Rising = Field(description="after how many clicks masks are scored")
     tolerance: Positive = Field(description="mm, of the surface Dice")
-    previews: Annotated[Whole, Field(ge=0)] = Field(description="pictures of the best and of the worst cases")
+    previews: FromZero = Field(description="pictures of the best and of the worst cases")
     threads: Count = Field(description="processor threads of torch")
 
 
@@ -124,24 +125,39 @@ class Training(_Data):
 
     run_name: Text = Field(description="the run's folder in the bundle's runs, where no output_dir is given")
     resume: Switch = Field(description="go on with the run in output_dir")
-    save_every: Annotated[Whole, Field(ge=0)] = Field(description="iterations between states; 0 for ends of epochs")
+    save_every: FromZero = Field(description="iterations between states; 0 for ends of epochs")
     ckpt_path: Path | None = Field(description="weights to start from; null for random ones")
     seed: Seed = Field(description="of everything that is drawn")
-    amp: Switch = Field(description="half precision on a CUDA device")
+    amp: Switch | Literal["auto"] = Field(description="compute in bfloat16; auto where the processor does")
+    one_way: Switch = Field(description="a further click changes the mask in its own direction alone, in validation")
     normalisation: Literal[tuple(NORMALISATIONS)] = Field(description="of intensities; above_zero as SAM-Med3D")
     cache_dir: Path | None = Field(description="folder for prepared volumes; null keeps them in memory")
     draws: Count | None = Field(description="cubes in an epoch; null for one of each volume, 8 or more")
+    sizes: list[Annotated[Whole, Field(ge=8, le=512, multiple_of=8)]] = Field(
+        description="voxels a side of the cubes of a step, in turns"
+    )
+    shares: Annotated[dict[str, Number], Said("{data set: share}")] | None = Field(
+        description="how often each data set is drawn, whatever the number of its volumes"
+    )
+    joined: Switch = Field(description="kidney_left and kidney_right are an object together too")
     objects: Count = Field(description="asked for in each cube")
     augment: Switch = Field(description="random pose, scale and intensities")
     upright: Share = Field(description="how many of the augmented cubes keep the axes of the body")
     batch_size: Count = Field(description="cubes in a batch")
     accumulation: Count = Field(description="batches in a step")
-    num_workers: Annotated[Whole, Field(ge=0)] = Field(description="processes that prepare cubes")
+    num_workers: FromZero = Field(description="processes that prepare cubes")
+    rehearsed: Annotated[list[FromZero], Field(min_length=1)] | FromZero = Field(
+        description="clicks before the step that is learnt from, one of these numbers"
+    )
     max_epochs: Count = Field(description="length of the training")
+    max_minutes: Positive | None = Field(description="after which the training ends, whatever the epoch")
     learning_rate: Rate = Field(description="of all but the encoder")
     encoder_rate: Rate | None = Field(description="learning rate of the image encoder")
     frozen: Names | None = Field(description="parts of the network that do not learn")
-    frozen_epochs: Annotated[Whole, Field(ge=0)] | None = Field(description="for how many epochs; null for all")
+    frozen_epochs: FromZero | None = Field(description="for how many epochs; null for all")
+    average: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
+        description="how much of the averaged weights each step keeps; null for no average"
+    )
     val_interval: Count = Field(description="epochs between validations")
     val_clicks: Count = Field(description="clicks on each object in validation")
     val_draws: Count | None = Field(description="cubes of a validation; null for one of each volume, 8 or more")
