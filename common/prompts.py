@@ -8,9 +8,8 @@ Positions are voxel indices of the file as it is stored, (i, j, k) along its axe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,17 +92,6 @@ def read_prompts(data: Mapping[str, Any], shape: Sequence[int]) -> list[ObjectPr
     return prompts
 
 
-def to_json(prompts: Sequence[ObjectPrompt]) -> str:
-    """Text, because text survives collation, slicing and device changes of the tensor that carries it."""
-    return json.dumps([asdict(p) for p in prompts])
-
-
-def from_json(text: str) -> list[ObjectPrompt]:
-    """The prompts that :func:`to_json` wrote."""
-    tupled = [{k: _tupled(v) for k, v in item.items()} for item in json.loads(text)]
-    return [ObjectPrompt(**item) for item in tupled]
-
-
 def _is_named_points(key: str, value: Any) -> bool:
     """Whether a key of a request that we do not know holds points; only nested triples of numbers can be."""
     if key in OBJECT_KEYS or not isinstance(value, (list, tuple)) or not value:
@@ -111,10 +99,6 @@ def _is_named_points(key: str, value: Any) -> bool:
     return all(
         isinstance(p, (list, tuple)) and len(p) == 3 and all(isinstance(x, (int, float)) for x in p) for p in value
     )
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
 
 
 def _given(value: Any) -> bool:

@@ -20,12 +20,12 @@ def build_network(config: Path = BUNDLE / "configs" / "inference.json") -> nn.Mo
     return ConfigParser({"network_def": from_root(definition)}).get_parsed_content("network_def")
 
 
-def from_root(definition: Any) -> Any:
+def from_root(definition: Any, bundle: str = BUNDLE.name) -> Any:
     """The same definition with the names of classes as they are from the repository's root."""
     if isinstance(definition, dict):
-        return {k: from_root(v) for k, v in definition.items()}
+        return {k: from_root(v, bundle) for k, v in definition.items()}
     if isinstance(definition, list):
-        return [from_root(v) for v in definition]
+        return [from_root(v, bundle) for v in definition]
     if isinstance(definition, str) and definition.startswith("scripts."):
-        return f"bundles.fastsam3d.{definition}"
+        return f"bundles.{bundle}.{definition}"
     return definition

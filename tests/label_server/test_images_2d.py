@@ -44,6 +44,7 @@ def colours(tmp_path_factory):
     name_labels(bundle, ColourNetwork().labels)
     path = bundle / "configs" / "inference.json"
     config = json.loads(path.read_text()) | {"network_def": {"_target_": "colour_network.ColourNetwork"}}
+    config["prompt_path"] = None
     path.write_text(json.dumps(config))
     torch.save(ColourNetwork().state_dict(), bundle / "models" / "model.pt")
     (folder / "studies").mkdir()

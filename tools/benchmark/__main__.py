@@ -24,6 +24,7 @@ from tools.benchmark import (
     machine,
     peak,
     precision,
+    prompts_2d,
     requests,
     ssam,
     timing,
@@ -45,9 +46,11 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Masks are compared there, not times.
     if arguments[:1] == ["classical"]:
-        # Masks are compared there, not times.
         return classical.main(arguments[1:])
+    if arguments[:1] == ["prompts_2d"]:
+        return prompts_2d.main(arguments[1:])
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -85,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     names = "; ".join(f"{name}: {module.about(False)}" for name, module in BENCHMARKS.items())
-    names += "; classical: its own options, see python -m tools.benchmark classical --help"
+    names += "; classical and prompts_2d: their own options, see python -m tools.benchmark classical --help"
     parser = argparse.ArgumentParser(prog="python -m tools.benchmark", description=f"{__doc__} {names}")
     parser.add_argument("name", choices=BENCHMARKS, help="what to measure")
     parser.add_argument("--json", help="where the numbers go")

@@ -74,7 +74,7 @@ def run_ssam(ssam_path, tmp_path, colour_network):
         if "ckpt_path" not in overrides:
             weights = tmp_path / "stand_in.pt"
             torch.save(colour_network.state_dict(), weights)
-            settings |= {"network_def": colour_network, "ckpt_path": str(weights)}
+            settings |= {"network_def": colour_network, "ckpt_path": str(weights), "prompt_path": None}
         settings |= overrides
         config = settings.pop("config_file", [])
         run_configs(SSAM, ["inference.json", *config], **settings)

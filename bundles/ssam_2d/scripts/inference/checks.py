@@ -15,7 +15,7 @@ from torch import nn
 
 from ..name_features import name_features
 from .adapters import AdapterBank
-from .requests import read_names
+from .request import read_names
 
 
 class RequestCheck:

@@ -22,7 +22,9 @@ from ..common.weights import weights_key
 from ..images import normalise, to_network_size
 from .adapters import AdapterBank
 from .index_map import IndexMap, summarise
-from .scene import Scene, unpack
+from .prompt_network import PromptNetwork
+from .request import unpack
+from .scene import Scene
 from .targets import Target, decode, find_targets
 
 
@@ -38,6 +40,7 @@ class NamedInferer(Inferer):
         probabilities: give those of every label too.
         text_model: encodes names that are none of the labels, see :func:`..name_features.name_features`.
         adapters: to choose from by the request.
+        prompt_network: answers clicks and boxes without a name.
         amp: compute in half precision.
         cache_bytes: of the embeddings that are kept.
         progress: show a progress bar over the slices of a volume.
@@ -53,6 +56,7 @@ class NamedInferer(Inferer):
         probabilities: bool = False,
         text_model: str | None = None,
         adapters: AdapterBank | None = None,
+        prompt_network: PromptNetwork | None = None,
         amp: bool = False,
         cache_bytes: int = 1 << 28,
         progress: bool = True,
@@ -65,6 +69,7 @@ class NamedInferer(Inferer):
         self.probabilities = flag("probabilities", probabilities)
         self.text_model = text_model
         self.adapters = adapters
+        self.prompt_network = prompt_network
         self.amp = flag("amp", amp)
         self.cache = BoundedCache(cache_bytes, tensor_bytes)
         self.progress = progress
@@ -74,7 +79,7 @@ class NamedInferer(Inferer):
         """Index map of the labels, on the pixels of the input.
 
         Args:
-            inputs: (1, 3, H, W) or (1, 1, X, Y, Z), see :func:`.scene.unpack`.
+            inputs: (1, 3, H, W) or (1, 1, X, Y, Z), see :func:`.request.unpack`.
             network: offers ``encode``, ``decode``, ``labels`` and ``label_features``.
 
         Returns:
@@ -87,10 +92,13 @@ class NamedInferer(Inferer):
         scene = unpack(inputs)
         with self._adapted(network, scene.adapter):
             targets = find_targets(scene, network, self.text_model)
-            found, used = self._segment(scene, targets, network)
+            answering = self._answering(targets, network)
+            found, used = self._segment(scene, targets, answering)
         labels = scene.as_stored(found.labels[None])
         result = MetaTensor(labels if labels.dtype == torch.uint8 else labels.to(torch.uint16), meta=dict(inputs.meta))
         summary = {**summarise(scene, targets, found), **used, "adapter": scene.adapter}
+        other = any(one is not network for one, _ in answering)
+        summary["prompt_weights"] = self.prompt_network.described if other else None
         result = result[None]
         result.is_batch = inputs.is_batch
         # A collated batch is taken apart again later: whatever lies in its meta needs a place for the batch.
@@ -107,28 +115,45 @@ class NamedInferer(Inferer):
             raise ValueError(f"use_adapter {choice!r}, but none was loaded: give adapter, a path or {{name: path}}")
         return nullcontext()
 
-    def _segment(self, scene: Scene, targets: list[Target], network: nn.Module) -> tuple[IndexMap, dict[str, Any]]:
+    def _answering(self, targets: list[Target], network: nn.Module) -> list[tuple[nn.Module, list[Target]]]:
+        """Each network that is needed, with what it is asked for."""
+        other = network
+        if self.prompt_network and any(target.features is None for target in targets):
+            other = self.prompt_network.of(network)
+        if other is network:
+            return [(network, targets)]
+        named, unnamed = ([t for t in targets if (t.features is None) is without] for without in (False, True))
+        return [(one, asked) for one, asked in ((network, named), (other, unnamed)) if asked]
+
+    def _segment(
+        self, scene: Scene, targets: list[Target], answering: list[tuple[nn.Module, list[Target]]]
+    ) -> tuple[IndexMap, dict[str, Any]]:
         """The index map, and the time and what was computed or known for it."""
         found = IndexMap.empty(scene, targets, self.threshold, self.probabilities)
-        weights, seconds = weights_key(network), {"encode": 0.0, "decode": 0.0}
-        reused, device = 0, scene.slices.device
+        keyed = [(network, weights_key(network), asked) for network, asked in answering]
+        places = {target.value: place for place, target in enumerate(targets)}
+        seconds = {"encode": 0.0, "decode": 0.0}
+        needed, reused, device = 0, 0, scene.slices.device
         rows, columns = scene.shape
         scale = self.image_size / columns, self.image_size / rows
         indices = [i for i in range(len(scene.slices)) if any(t.is_in(i) for t in targets)]
         bar = tqdm(indices, desc="slices", unit="slice", disable=not self.progress or len(indices) < 2, leave=False)
         for index in bar:
-            here = [(place, target) for place, target in enumerate(targets) if target.is_in(index)]
-            start = now(device)
-            with torch.autocast(device.type, enabled=self.amp):
-                embedding, known = self._embed(scene.picture(index), weights, network)
-                encoded, reused = now(device), reused + known
-                answers = decode(network, embedding, [target for _, target in here], index, scale)
-            for (place, target), answer in zip(here, answers, strict=True):
-                found.add(index, target, place, *answer)
-            seconds["encode"] += encoded - start
-            seconds["decode"] += now(device) - encoded
+            for network, weights, asked in keyed:
+                here = [target for target in asked if target.is_in(index)]
+                if not here:
+                    continue
+                start = now(device)
+                with torch.autocast(device.type, enabled=self.amp):
+                    embedding, known = self._embed(scene.picture(index), weights, network)
+                    encoded, needed, reused = now(device), needed + 1, reused + known
+                    answers = decode(network, embedding, here, index, scale)
+                for target, answer in zip(here, answers, strict=True):
+                    found.add(index, target, places[target.value], *answer)
+                seconds["encode"] += encoded - start
+                seconds["decode"] += now(device) - encoded
         return found, {
-            "embeddings": {"computed": len(indices) - reused, "reused": reused},
+            "embeddings": {"computed": needed - reused, "reused": reused},
             "seconds": {k: round(v, 4) for k, v in seconds.items()},
         }
 

@@ -21,7 +21,7 @@ def list_items(image: Given, **request: Any) -> list[dict[str, Any]]:
 
     Args:
         image: a file, a folder of files, or another form of :func:`..common.image_items.image_items`.
-        request: labels, prompts and adapter, see :class:`.requests.ReadRequestd`.
+        request: labels, prompts and adapter, see :class:`.request.ReadRequestd`.
 
     Raises:
         ValueError: no image, a folder without one, a file that is none, or two whose results would have the same name.

@@ -1,21 +1,18 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""An image or the slices of a volume, and what is asked of it, unpacked from the one tensor in which they travel."""
+"""An image or the slices of a volume in memory, and what is asked of it."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from ..common.planes import Plane
-from ..common.prompts import ObjectPrompt, from_json
+from ..common.prompts import ObjectPrompt
 
 
 @dataclass
@@ -69,42 +66,3 @@ class Scene:
         if self.plane is None:
             return values[:, 0]
         return torch.stack([self.plane.volume(v) for v in values])
-
-
-def unpack(inputs: MetaTensor) -> Scene:
-    """(1, 3, H, W) or (1, 1, X, Y, Z) with the meta that ``ReadRequestd`` wrote, collated into a batch or not.
-
-    Raises:
-        ValueError: more than one image, or no request in the meta.
-    """
-    if inputs.ndim not in (4, 5) or len(inputs) != 1 or inputs.shape[1] != {4: 3, 5: 1}[inputs.ndim]:
-        raise ValueError(f"inputs of shape {tuple(inputs.shape)}: expected one image (1, 3, H, W) or (1, 1, X, Y, Z)")
-    meta = inputs.meta
-    if "request" not in meta:
-        raise ValueError("the image carries no request: expected ReadRequestd in the preprocessing")
-    request = json.loads(single(meta["request"]))
-    asked = {
-        "labels": request["labels"],
-        "objects": from_json(json.dumps(request["objects"])),
-        "adapter": request["adapter"],
-        "notes": json.loads(single(meta.get("notes", "[]"))),
-    }
-    image = inputs.as_tensor()[0]
-    if image.ndim == 3:
-        rows, columns = numbers(meta.get("pixel_mm", (0.0, 0.0)))
-        return Scene(image[None], (*image.shape[:0:-1], 1), None, (columns, rows, 0.0), 0.0, **asked)
-    affine = np.reshape(numbers(meta["affine"]), (4, 4))
-    plane = Plane.of(affine, image.shape[1:], single(meta["plane"]))
-    voxel = abs(float(np.linalg.det(affine[:3, :3])))
-    spacing = plane.spacing(np.linalg.norm(affine[:3, :3], axis=0))
-    return Scene(plane.slices(image[0])[:, None], tuple(image.shape[1:]), plane, spacing, voxel, **asked)
-
-
-def single(text: Any) -> str:
-    """Collation makes a list of one of every text."""
-    return text if isinstance(text, str) else text[0]
-
-
-def numbers(values: Any) -> list[float]:
-    """Whatever collation made of an array, flat."""
-    return torch.as_tensor(np.asarray(values) if not torch.is_tensor(values) else values).double().flatten().tolist()

@@ -50,7 +50,7 @@ def find_targets(scene: Scene, network: nn.Module, text_model: str | None = None
     """Every target of a scene, in the order of the values.
 
     Args:
-        scene: see :func:`.scene.unpack`.
+        scene: see :func:`.request.unpack`.
         network: with ``labels`` and ``label_features``, see :class:`..networks.ssam.SSAM`.
         text_model: for names that are none of the labels, see :func:`..name_features.name_features`.
 

@@ -24,7 +24,8 @@ from ..common.overlay import Picture, save_overlay
 from ..common.result_files import ResultFiles
 from ..common.weights import describe_weights
 from ..image_files import is_volume
-from .scene import Scene, unpack
+from .request import unpack
+from .scene import Scene
 
 # Slices of a volume in its picture: those with most of all labels.
 SHOWN_SLICES = 8

@@ -22,7 +22,7 @@ def serve(ssam_path, tmp_path):
     """``serve(image, **request) -> data``; one server, many requests, and the network that answers them."""
     parser = ConfigParser()
     parser.read_config(str(ssam_path / "configs" / "inference.json"))
-    parser.update({"bundle_root": str(ssam_path), "output_dir": str(tmp_path / "unused")})
+    parser.update({"bundle_root": str(ssam_path), "output_dir": str(tmp_path / "unused"), "prompt_path": None})
     network, inferer = ColourNetwork(), parser.get_parsed_content("inferer")
 
     def call(image, **request):

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""From requests to an image that carries its request, as monai.bundle and MONAI Label both send it on."""
+"""From a request to an image that carries it, and from that image to the scene that is segmented."""
 
 from __future__ import annotations
 
@@ -10,79 +10,24 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.config import KeysCollection
+import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..common.planes import Plane
-from ..common.prompts import OBJECT_KEYS, read_prompts, to_json
-from ..common.reading.options import MAX_PIXELS, MAX_VOXELS, Reading
-from ..image_files import is_volume, read_slices
-from ..images import LoadImage2Dd, to_display
-
-
-class LoadSlicesd(LoadImage2Dd):
-    """Reads a 2D image as :class:`..images.LoadImage2Dd` does, and a volume for being taken slice by slice.
-
-    A volume becomes (1, X, Y, Z), float32, 0 to 255 by one window for all slices, on its stored grid. Its meta holds
-    ``affine``, ``spatial_shape``, ``filename_or_obj`` and ``plane``, the name of the plane of the slices.
-
-    Args:
-        keys: of the paths.
-        window: see :class:`..images.LoadImage2Dd`.
-        slice_axis: see :meth:`..common.planes.Plane.of`.
-        max_pixels: see :class:`..images.LoadImage2Dd`.
-        max_voxels: the same of a volume.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection = "image",
-        window: str | Sequence[float] = "auto",
-        slice_axis: str | int = "auto",
-        max_pixels: int = MAX_PIXELS,
-        max_voxels: int = MAX_VOXELS,
-    ) -> None:
-        super().__init__(keys, window, max_pixels)
-        self.slice_axis = slice_axis
-        self.reading = Reading(max_voxels=max_voxels)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self._read_volume(str(d[key])) if is_volume(d[key]) else self.read_image(str(d[key]))
-        return d
-
-    def _read_volume(self, path: str) -> MetaTensor:
-        volume = read_slices(path, self.reading)
-        affine = np.asarray(volume.affine, dtype=np.float64)
-        # Refuses another name before anything is computed.
-        Plane.of(affine, volume.shape[1:], self.slice_axis)
-        try:
-            shown = to_display(volume.as_tensor(), self.window)
-        except ValueError as problem:
-            raise ValueError(f"{path}: {problem}") from problem
-        meta = {
-            "filename_or_obj": path,
-            "spatial_shape": np.array(volume.shape[1:]),
-            "original_affine": affine,
-            "plane": str(self.slice_axis),
-            "notes": json.dumps(volume.meta["notes"]),
-        }
-        return MetaTensor(shown, affine=affine, meta=meta)
+from ..common.prompts import OBJECT_KEYS, ObjectPrompt, read_prompts
+from ..common.request import put_request, single, take_request
+from .scene import Scene
 
 
 class ReadRequestd(MapTransform):
-    """Checks what is asked for and puts it into ``image.meta["request"]``, JSON with these keys:
+    """Checks what is asked for and puts it into ``image.meta``, see :mod:`..common.request`. Beside the objects:
 
     - ``labels``: a list of names; None for all labels, or where there are clicks or boxes for none.
-    - ``objects``: clicks and boxes by the name of the object, as :func:`..common.prompts.to_json` writes them.
     - ``adapter``: the adapter to use, or {name: weight}; it is asked for as ``use_adapter``.
 
     Clicks and boxes come as ``foreground`` / ``background``, ``points`` + ``point_labels``, ``box``, ``{name: points}``
     or ``objects``: in a 2D image [x, y] pixels (a third index has to be 0), in a volume [i, j, k] voxels as stored.
-
-    The inferer is called with the image alone, by ``monai.bundle`` as by MONAI Label: the request travels with it.
 
     Raises:
         ValueError: a request of another form, or a prompt outside the image.
@@ -94,13 +39,30 @@ class ReadRequestd(MapTransform):
             image = d[key]
             is_picture = image.ndim == 3
             shape = (*image.shape[:0:-1], 1) if is_picture else tuple(image.shape[1:])
-            request = {
-                "labels": read_names(d.get("labels")),
-                "objects": json.loads(to_json(read_objects(d, shape, is_picture))),
-                "adapter": d.get("use_adapter"),
-            }
-            image.meta["request"] = json.dumps(request)
+            objects = read_objects(d, shape, is_picture)
+            put_request(image, objects, labels=read_names(d.get("labels")), adapter=d.get("use_adapter"))
         return d
+
+
+def unpack(inputs: MetaTensor) -> Scene:
+    """(1, 3, H, W) or (1, 1, X, Y, Z) with the meta that ``ReadRequestd`` wrote, in a batch or not, -> scene.
+
+    Raises:
+        ValueError: more than one image, or no request in the meta.
+    """
+    if inputs.ndim not in (4, 5) or len(inputs) != 1 or inputs.shape[1] != {4: 3, 5: 1}[inputs.ndim]:
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)}: expected one image (1, 3, H, W) or (1, 1, X, Y, Z)")
+    meta, asked = inputs.meta, take_request(inputs)
+    asked["notes"] = json.loads(single(meta.get("notes", "[]")))
+    image = inputs.as_tensor()[0]
+    if image.ndim == 3:
+        rows, columns = numbers(meta.get("pixel_mm", (0.0, 0.0)))
+        return Scene(image[None], (*image.shape[:0:-1], 1), None, (columns, rows, 0.0), 0.0, **asked)
+    affine = np.reshape(numbers(meta["affine"]), (4, 4))
+    plane = Plane.of(affine, image.shape[1:], single(meta["plane"]))
+    voxel = abs(float(np.linalg.det(affine[:3, :3])))
+    spacing = plane.spacing(np.linalg.norm(affine[:3, :3], axis=0))
+    return Scene(plane.slices(image[0])[:, None], tuple(image.shape[1:]), plane, spacing, voxel, **asked)
 
 
 def read_names(labels: Any) -> list[str] | None:
@@ -117,7 +79,7 @@ def read_names(labels: Any) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
-def read_objects(data: Mapping[Hashable, Any], shape: Sequence[int], is_picture: bool) -> list:
+def read_objects(data: Mapping[Hashable, Any], shape: Sequence[int], is_picture: bool) -> list[ObjectPrompt]:
     """The objects that clicks or boxes are given for; none where there are no such keys.
 
     Raises:
@@ -165,3 +127,8 @@ def lifted(value: Any) -> Any:
             return [[*value[:2], 0], [*value[2:], 0]]
         return [*value, 0] if len(value) == 2 else list(value)
     return [lifted(v) for v in value]
+
+
+def numbers(values: Any) -> list[float]:
+    """Whatever collation made of an array, flat."""
+    return torch.as_tensor(np.asarray(values) if not torch.is_tensor(values) else values).double().flatten().tolist()
