@@ -36,8 +36,8 @@ Axis = Annotated[Whole, Field(ge=0, le=2), Said("a stored axis 0, 1 or 2")]
 class _Workflow(Options):
     """What every configuration has."""
 
-    # A network_def laid over this one need not ask for it.
-    others = (*Options.others, "text_dim")
+    # A network_def laid over this one need not ask for these.
+    others = (*Options.others, "text_dim", "prompt_path")
 
     bundle_root: Path = Field(description="the bundle's folder")
     debug: Switch = Field(description="where something fails, end with Python's traceback instead of one sentence")
@@ -81,3 +81,6 @@ class Inference(_Workflow):
     embedding_cache_bytes: Bytes = Field(description="of embeddings that are kept for the next request")
     dataset_dir: Path = Field(description="not used; MONAI's name for a folder of images")
     ckpt_path: Path = Field(description="the weights")
+    prompt_path: Path | None = Field(
+        description="the SAM that answers clicks and boxes without a name; null for the weights themselves"
+    )
