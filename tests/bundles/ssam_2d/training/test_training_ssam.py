@@ -4,10 +4,13 @@
 """train.json and its variants, from images to an adapter and a merged network, stopped and gone on with."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from PIL import Image
 from training_runs import SSAM, TINY, make_folder, make_list, run, run_until_killed, tiny_base, weights
 
 from common.label_names import names_in
@@ -230,3 +233,41 @@ def test_ids_that_monai_asks_for(tmp_path, base, folder):
         "train.json", dataset_dir=folder, base_path=base, output_dir=tmp_path / "run", **{**TRAINED, "max_epochs": 1}
     )
     assert not [e for e in workflow.check_properties() or [] if "missing" in str(e)]
+
+
+def empty_a_mask(folder):
+    Image.fromarray(np.zeros((40, 48), np.uint8)).save(folder / "masks" / "case_2.png")
+
+
+def change_an_image(folder):
+    image = np.asarray(Image.open(folder / "images" / "case_3.png"))
+    Image.fromarray(image[::-1]).save(folder / "images" / "case_3.png")
+
+
+def add_an_image_that_shuffles_the_split(folder):
+    for part in ("images", "masks"):
+        shutil.copy(folder / part / "case_0.png", folder / part / "a_new.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (empty_a_mask, "case_2.png, has another content"),
+        (change_an_image, "case_3.png, has another content"),
+        (add_an_image_that_shuffles_the_split, "had 4 items, has 5"),
+    ],
+)
+def test_a_run_on_other_data_is_not_resumed(tmp_path, base, folder, change, said):
+    settings = {**TRAINED, "dataset_dir": folder, "base_path": base, "output_dir": tmp_path / "run", "previews": 0}
+    run("train.json", **{**settings, "max_epochs": 1})
+    change(folder)
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        run("train.json", **{**settings, "max_epochs": 2}, resume=True)
+    assert "belongs to a run on other data" in str(root_of(caught.value)) and said in str(root_of(caught.value))
+
+
+def test_a_run_whose_data_were_moved_goes_on(tmp_path, base, folder):
+    settings = {**TRAINED, "base_path": base, "output_dir": tmp_path / "run", "previews": 0}
+    run("train.json", **{**settings, "dataset_dir": folder, "max_epochs": 1})
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    run("train.json", **{**settings, "dataset_dir": moved, "max_epochs": 2}, resume=True)
