@@ -21,13 +21,14 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.files import check_writable, whole_files
+from common.json_files import parse_json
 from common.label_names import names_in
 from common.weights import read_state
 
@@ -59,7 +60,7 @@ def bundle_content(bundle: Path, run: Path | None = None) -> dict[str, bytes]:
     for part in PARTS:
         content |= {path: file.read_bytes() for path, file in _files(bundle / part, part)}
     if run is not None:
-        content |= _of_run(run, json.loads(content["configs/metadata.json"]))
+        content |= _of_run(run, _metadata(content))
     if "models/model.pt" not in content:
         raise ValueError(f"{bundle}: no models/model.pt; train one, or give the folder of a training by --run")
     return dict(sorted(content.items()))
@@ -91,13 +92,21 @@ def _of_run(run: Path, metadata: dict[str, Any]) -> dict[str, bytes]:
     return content
 
 
+def _metadata(content: Mapping[str, bytes]) -> dict[str, Any]:
+    expected = "MONAI's metadata, a JSON object"
+    metadata = parse_json(content["configs/metadata.json"], "configs/metadata.json", expected)
+    if not isinstance(metadata, dict):
+        raise ValueError(f"configs/metadata.json holds a {type(metadata).__name__}; expected {expected}")
+    return metadata
+
+
 def check_content(content: dict[str, bytes]) -> str:
     """The version of the bundle.
 
     Raises:
         ValueError: a version without an entry in the changelog, or weights that need more than tensors to be loaded.
     """
-    metadata = json.loads(content["configs/metadata.json"])
+    metadata = _metadata(content)
     version, changelog = metadata.get("version"), metadata.get("changelog", {})
     if not version or version not in changelog:
         raise ValueError(f"metadata.json: version {version!r} is not in its changelog ({', '.join(changelog)}): add it")

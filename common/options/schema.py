@@ -124,8 +124,8 @@ def _is_part(value: Any) -> bool:
 
 def _unknown(name: str, fields: Mapping[str, FieldInfo]) -> str:
     near = difflib.get_close_matches(name, fields, 1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    return f"{name}: there is no such option; {meant}The options are {', '.join(fields)}"
+    remedy = f"did you mean {near[0]}?" if near else f"the options are {', '.join(fields)}"
+    return f"{name}: there is no such option; {remedy}"
 
 
 def _short(value: Any) -> str:

@@ -13,6 +13,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tools.check_bundle import files, metadata
@@ -150,8 +151,36 @@ def test_a_truncated_zip(folder, tmp_path, capsys):
 def test_a_damaged_zip(tmp_path):
     path = write_zip(tmp_path / "tiny.zip", {"tiny/LICENSE": "words " * 50})
     path.write_bytes(path.read_bytes().replace(b"words words", b"words wards", 1))
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="tiny/LICENSE' in it: no whole zip file .*; pack or download it anew"):
         unpack(path, tmp_path / "target")
+
+
+def test_a_zip_garbled_anywhere_is_read_or_refused(tmp_path):
+    path = tmp_path / "tiny.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("LICENSE", "configs/metadata.json", "models/model.pt"):
+            archive.writestr(f"tiny/{name}", name * 50)
+    whole, random, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for number in range(300):
+        garbled = bytearray(whole)
+        for place in random.integers(len(whole), size=random.integers(1, 4)):
+            garbled[place] = random.integers(256)
+        path.write_bytes(garbled)
+        (tmp_path / str(number)).mkdir()
+        try:
+            unpack(path, tmp_path / str(number))
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+    # What is left are times and other bytes that say nothing of the content.
+    assert refused > 200
+
+
+@pytest.mark.parametrize(("text", "said"), [("[]", "a list"), ("{", "not valid JSON"), ("{}", "has no monai_version")])
+def test_metadata_of_another_form(folder, text, said):
+    (folder / "configs" / "metadata.json").write_text(text)
+    with pytest.raises(ValueError, match=f"configs/metadata.json.*{said}"):
+        metadata.requirements(folder)
 
 
 def test_broken_bundles_are_not_run(folder, capsys):

@@ -13,18 +13,21 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from packaging.requirements import InvalidRequirement, Requirement
 
+from common.json_files import read_json
+
 # Written from MONAI's specification of bundles; the Zoo's own schema is an asset of a release of theirs.
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
+EXPECTED = "MONAI's metadata, a JSON object"
 PACKAGES = ("required_packages_version", "optional_packages_version")
 CORE = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
 
 
 def read_metadata(bundle: Path) -> dict[str, Any]:
-    """Raises ValueError where it is no JSON."""
-    try:
-        return json.loads((bundle / "configs/metadata.json").read_text())
-    except ValueError as error:
-        raise ValueError(f"configs/metadata.json: {error}") from error
+    """Raises ValueError where there is none, or no JSON object."""
+    content = read_json(bundle / "configs/metadata.json", EXPECTED)
+    if not isinstance(content, dict):
+        raise ValueError(f"configs/metadata.json holds a {type(content).__name__}; expected {EXPECTED}")
+    return content
 
 
 def check_version(bundle: Path, model_info: Path | None = None) -> str:
@@ -57,9 +60,15 @@ def requirements(bundle: Path) -> list[str]:
         ValueError: a name or version that pip does not take.
     """
     metadata = read_metadata(bundle)
+    missing = [key for key in CORE.values() if key not in metadata]
+    if missing:
+        raise ValueError(f"configs/metadata.json has no {', '.join(missing)}; expected exact versions")
     wanted = {name: metadata[key] for name, key in CORE.items()}
     for key in PACKAGES:
-        wanted |= metadata.get(key, {})
+        packages = metadata.get(key, {})
+        if not isinstance(packages, dict):
+            raise ValueError(f"configs/metadata.json: {key} is {packages!r:.100}; expected {{package: version}}")
+        wanted |= packages
     lines = [f"{name}=={version}" for name, version in wanted.items()]
     for line in lines:
         try:

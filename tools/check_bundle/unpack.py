@@ -9,6 +9,9 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
+NOT_WHOLE = "no whole zip file ({}); pack or download it anew"
+CHUNK = 1 << 20
+
 
 def unpack(bundle: Path, folder: Path) -> Path:
     """The bundle's files as they are distributed, under ``folder / NAME``.
@@ -26,16 +29,33 @@ def unpack(bundle: Path, folder: Path) -> Path:
         return target
     if not bundle.is_file():
         raise ValueError(f"{bundle}: no such file; expected a bundle's folder or its zip, NAME_vVERSION.zip")
-    try:
-        with zipfile.ZipFile(bundle) as archive:
-            top = _top_folder(bundle, archive)
-            broken = archive.testzip()
-            if broken:
-                raise ValueError(f"{bundle}: {broken} in it is damaged; pack or download it anew")
-            archive.extractall(folder)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{bundle}: no whole zip file ({error}); pack or download it anew") from error
+    with _opened(bundle) as archive:
+        top = _top_folder(bundle, archive)
+        _read_all(bundle, archive)
+        archive.extractall(folder)
     return folder / top
+
+
+def _opened(bundle: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(bundle)
+    except Exception as error:
+        raise ValueError(f"{bundle}: {NOT_WHOLE.format(_reason(error))}") from error
+
+
+def _read_all(bundle: Path, archive: zipfile.ZipFile) -> None:
+    """Reads every file to its end: what a garbled zip raises then depends on the byte, and may be anything."""
+    for info in archive.infolist():
+        try:
+            with archive.open(info) as file:
+                while file.read(CHUNK):
+                    pass
+        except Exception as error:
+            raise ValueError(f"{bundle}: {info.filename!r} in it: {NOT_WHOLE.format(_reason(error))}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _top_folder(bundle: Path, archive: zipfile.ZipFile) -> str:
@@ -47,7 +67,7 @@ def _top_folder(bundle: Path, archive: zipfile.ZipFile) -> str:
     links = [i.filename for i in archive.infolist() if (i.external_attr >> 16) & 0o170000 == 0o120000]
     if links:
         raise ValueError(f"{bundle}: {links[0]} is a link, which monai.bundle refuses; pack what it leads to")
-    tops = {PurePosixPath(n).parts[0] for n in names}
+    tops = {n.partition("/")[0] for n in names}
     if len(tops) != 1:
         raise ValueError(f"{bundle}: the top folders {sorted(tops)[:5]}; expected one, named as the bundle")
     if len(set(names)) != len(names):

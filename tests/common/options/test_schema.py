@@ -78,8 +78,8 @@ def test_values_are_checked_and_given_on():
         ({"folder": "@nowhere"}, "folder is '@nowhere': MONAI evaluates what begins with $ or @, and could not"),
         ({"spacing": "$-1.0"}, "spacing is -1.0: expected a number above 0"),
         ({"folder": "a#b"}, "folder is 'a::b': MONAI writes # in a text as ::"),
-        ({"round": 2}, "round: there is no such option; did you mean rounds? The options are folder, rounds"),
-        ({"colour": {"a": 1}}, "colour: there is no such option; The options are folder, rounds"),
+        ({"round": 2}, "round: there is no such option; did you mean rounds?"),
+        ({"colour": {"a": 1}}, "colour: there is no such option; the options are folder, rounds"),
     ],
     ids=str,
 )
