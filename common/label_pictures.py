@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .label_table import INSIDE
 from .reading.options import MAX_PIXELS
 from .reading.picture import is_deep, open_picture
 
@@ -21,8 +22,6 @@ from .reading.picture import is_deep, open_picture
 LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP")
 # Modes that hold one number for each pixel.
 NUMBERS = ("1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-# What editors write for "inside" in masks of one label.
-INSIDE = (1, 255, 65535)
 # Of a label from a whole number, after a scaling.
 NEAR = 1e-3
 SHOWN = 6

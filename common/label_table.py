@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -15,6 +15,8 @@ FORM = (
     '{"polyp": [200, 0, 200]}'
 )
 BACKGROUND = "background"
+# What editors write for "inside" in masks of one label.
+INSIDE = (1, 255, 65535)
 # Of a value from a whole number.
 NEAR = 1e-5
 
@@ -50,6 +52,18 @@ def read_label_names(given: Any, where: str) -> LabelNames:
             raise ValueError(f"{where}: the {what} comes twice; expected every one once")
         names[number] = name
     return names
+
+
+def names_of_values(names: Mapping[int, str], values: Sequence[int]) -> dict[int, str]:
+    """The names of the values of a mask: where one label alone is known, a mask of 0 and 1 and one of 0 and 255 agree.
+
+    Args:
+        names: see :func:`read_label_names`.
+        values: of the mask, without 0.
+    """
+    if len(names) == len(values) == 1 and {*names, *values} <= {*INSIDE}:
+        return {values[0]: next(iter(names.values()))}
+    return dict(names)
 
 
 def _colours(given: Mapping[str, Any], where: str) -> dict[str, tuple[int, int, int]]:

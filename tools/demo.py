@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -21,6 +18,7 @@ from monai.metrics import compute_dice
 from common.digits import shown
 from common.result_files import case_name
 from tools import demo_names
+from tools.run_python import run_python
 
 BUNDLE = Path("bundles/fastsam3d")
 OUTPUT = Path("output/demo")
@@ -53,25 +51,6 @@ def segment(image: Path, clicks: list[list[int]], name: str, output: Path) -> di
     command += ["--image", str(image), "--objects", json.dumps({name: clicks}), "--output_dir", str(output)]
     run_python(command[1:])
     return json.loads((output / f"{case_name(str(image))}_seg.json").read_text())
-
-
-def run_python(arguments: Sequence[str]) -> None:
-    """Run Python with these arguments, say so, and show what it shows.
-
-    Raises:
-        ValueError: with the command's own reason, where it stopped.
-    """
-    print("$ python " + shlex.join(arguments), flush=True)
-    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE)
-    said = b""
-    while chunk := process.stderr.read1(1 << 16):
-        sys.stderr.buffer.write(chunk)
-        sys.stderr.flush()
-        said += chunk
-    if process.wait():
-        # MONAI's own last lines name the step that failed; the reason stands above them.
-        reasons = [line for line in said.decode(errors="replace").splitlines() if line.startswith("ValueError: ")]
-        raise ValueError(reasons[-1].removeprefix("ValueError: ") if reasons else f"exit code {process.returncode}")
 
 
 def report(result: dict, output: Path, reference: Path | None) -> list[str]:

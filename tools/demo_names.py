@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tools.run_python import run_python
+
 BUNDLE = Path("bundles/ssam_2d")
 OUTPUT = Path("output/demo_names")
 TISSUES = ("grey matter", "white matter")
@@ -96,8 +98,6 @@ def _bundle(config: str, *options: str) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    from tools.demo import run_python
-
     parser = argparse.ArgumentParser(prog="python -m tools.demo_names", description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"folder of the results ({OUTPUT})")
     given = parser.parse_args(arguments)

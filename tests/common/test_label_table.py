@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.label_table import read_label_names
+from common.label_table import names_of_values, read_label_names
 from common.mask_pairs import by_stem, mask_of
 
 
@@ -88,3 +88,11 @@ def test_the_mask_of_an_image():
         mask_of("a", by_stem(paths("a.png", "a_mask.png"), "masks"), ["a"])
     # It is the mask of the other image, which is called so.
     assert mask_of("a", by_stem(paths("a.png", "a_mask.png"), "masks"), ["a", "a_mask"]) == Path("masks/a.png")
+
+
+def test_white_masks_of_one_label():
+    assert names_of_values({1: "liver"}, [255]) == {255: "liver"} == names_of_values({255: "liver"}, [255])
+    assert names_of_values({255: "liver"}, [1]) == {1: "liver"}
+    # Not where another label could be meant.
+    for names, values in (({2: "liver"}, [255]), ({1: "liver", 2: "spleen"}, [255]), ({1: "liver"}, [1, 255])):
+        assert names_of_values(names, values) == names

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tools import demo
 from tools.demo_names import HELD_OUT, TISSUES, TRAINING, run, write_slices
+from tools.run_python import run_python
 
 
 @pytest.fixture(scope="module")
@@ -60,4 +61,4 @@ def test_three_commands_and_what_they_found(tmp_path):
 
 def test_a_command_that_fails_says_why():
     with pytest.raises(ValueError, match="no such thing"):
-        demo.run_python(["-c", "raise ValueError('no such thing')"])
+        run_python(["-c", "raise ValueError('no such thing')"])

@@ -39,7 +39,7 @@ def check_version(bundle: Path, model_info: Path | None = None) -> str:
     if version not in changelog:
         raise ValueError(f"version {version} is not in the changelog ({', '.join(changelog)})")
     key = f"{bundle.name}_v{version}"
-    if model_info is not None and key in json.loads(model_info.read_text()):
+    if model_info is not None and key in read_json(model_info, "the Model Zoo's model_info.json"):
         raise ValueError(f"{key} is in {model_info} already; raise the version")
     return f"{version}: {changelog[version]}"
 

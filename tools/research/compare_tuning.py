@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from bundles.ssam_2d.scripts.data.items import label_list, labelled_items, split
 from common.files import whole_files
+from common.json_files import read_json
 from common.metrics import METRICS
 from tools.benchmark.peak import HIGHEST, RESET, RESIDENT, give_back, megabytes
 from tools.named_numbers import named_numbers
@@ -67,7 +68,7 @@ def read_items(path: Path) -> list[dict[str, Any]]:
     """All labelled images of a folder or of a data list, whatever section they are in."""
     if path.is_dir():
         return labelled_items("all", dataset_dir=path)
-    sections = [key for key, value in json.loads(path.read_text()).items() if isinstance(value, list) and value]
+    sections = [key for key, value in read_json(path, "a data list").items() if isinstance(value, list) and value]
     return [item for section in sections for item in labelled_items(section, path) if "label" in item]
 
 

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from tqdm import tqdm
 
+from .common.label_table import names_of_values
 from .common.reading.options import Reading
 from .volumes import LoadVolumed, read_labels
 
@@ -51,7 +52,7 @@ def check_cases(
 
     Returns:
         the items with ``classes``, ``{value: name}`` of the values that are in the label map; those without a name in
-        ``label_names`` are called ``label VALUE``.
+        ``label_names`` are called ``label VALUE``, and where it names one label alone, 1 and 255 are the same.
 
     Raises:
         ValueError: images or label maps that cannot be used, all of them in one message.
@@ -65,9 +66,10 @@ def check_cases(
         except ValueError as error:
             problems.append(str(error))
             continue
-        names = item.get("label_names") or {}
         values = [int(v) for v in labels.unique() if v]
-        checked.append({**item, "classes": {v: names.get(v, f"label {v}") for v in values}})
+        names = names_of_values(item.get("label_names") or {}, values)
+        classes = {v: names.get(v, f"label {v}") for v in values}
+        checked.append({**item, "label_names": names, "classes": classes})
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if problems[SHOWN:] else []
         shown = "\n  ".join([*problems[:SHOWN], *more])

@@ -40,6 +40,12 @@ def test_classes_that_are_there(case, name):
     assert isinstance(item["label"], str)
 
 
+def test_a_white_mask_of_one_label_has_its_name(case):
+    item = case(BODY.truth(GRID).astype(np.uint8) * 255, label_names={1: "body"})
+    (checked,) = check_cases([item], progress=False)
+    assert checked["classes"] == {255: "body"} == checked["label_names"]
+
+
 def test_label_map_is_read_as_it_is_stored(case):
     loaded = LoadLabelsd("label")(LoadVolumed("image")(case(two_classes().astype(np.float32))))
     assert loaded["label"].dtype == torch.int32
