@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Both bundles run in one process with the shipped weights, each network built once."""
+"""Both bundles run in one process by their own configurations, with the shipped weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from kinds_headers import nrrd_encodings
 from kinds_pictures import modes
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigWorkflow
 from odd_input import Draw, OddInput
 from verdicts import ROOT
 from workflows import run_configs
@@ -29,11 +29,10 @@ class Bundles:
     """``run(odd, out)`` takes one odd input to its end, or raises what the program raises."""
 
     def __init__(self) -> None:
-        self.networks: dict[str, Any] = {}
         self.modules: dict[str, dict[str, ModuleType]] = {}
 
     def warm(self, folder: Path) -> None:
-        """Everything imported and both networks built, so that forks of this process need not do it again."""
+        """Everything imported, so that forks of this process need not do it again."""
         draw = Draw(np.random.default_rng(0), folder)
         self.run(nrrd_encodings(draw), folder / "out3d")
         self.run(modes(draw), folder / "out2d")
@@ -47,12 +46,8 @@ class Bundles:
         with self._scripts_of(name):
             if odd.run == "train":
                 _read_training_data(out, odd.options)
-                return
-            if name not in self.networks:
-                self.networks[name] = _network(name)
-            # Weights of other forms meet a network of their own: nothing of them may stay in the one that is kept.
-            own = {} if "ckpt_path" in odd.options or "adapter" in odd.options else {"network_def": self.networks[name]}
-            run_configs(ROOT / "bundles" / name, ["inference.json"], **{"output_dir": str(out), **own, **odd.options})
+            else:
+                run_configs(ROOT / "bundles" / name, ["inference.json"], **{"output_dir": str(out), **odd.options})
 
     @contextlib.contextmanager
     def _scripts_of(self, name: str) -> Iterator[None]:
@@ -74,13 +69,6 @@ class Bundles:
 
 def _scripts() -> dict[str, ModuleType]:
     return {n: m for n, m in sys.modules.items() if n == "scripts" or n.startswith("scripts.")}
-
-
-def _network(name: str) -> Any:
-    parser = ConfigParser()
-    parser.read_config(str(ROOT / "bundles" / name / "configs" / "inference.json"))
-    parser["bundle_root"] = str(ROOT / "bundles" / name)
-    return parser.get_parsed_content("network_def")
 
 
 def _read_training_data(out: Path, options: dict[str, Any]) -> None:

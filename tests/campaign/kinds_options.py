@@ -130,7 +130,7 @@ def switches(draw: Draw) -> OddInput:
 
 def words(draw: Draw) -> OddInput:
     key, value = draw.one_of(
-        ("amp", "yes"),
+        ("amp", "perhaps"),
         ("amp", 5),
         ("amp", None),
         ("window", "bone"),

@@ -286,7 +286,7 @@ def prompts_of_other_forms(draw: Draw) -> OddInput:
         {"foreground": [[x, 96]]},
         {"foreground": [[120, y]]},
         {"foreground": [[-1, y]]},
-        {"foreground": [[x, y, 0]]},
+        {"foreground": [[x, y, 7]]},
         {"foreground": "x"},
         {"foreground": [[x, None]]},
         {"box": [60, 50, 20, 10]},
@@ -325,6 +325,7 @@ def box_to_the_size(draw: Draw) -> OddInput:
         made,
         options={"box": box},
         check=check_picture(made, 0.0, note="box"),
+        names="box",
     )
 
 

@@ -74,7 +74,7 @@ def _inputs() -> list:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    """Both networks, ready."""
+    """Both, with everything imported."""
     both = Bundles()
     both.warm(tmp_path_factory.mktemp("warm"))
     return both
