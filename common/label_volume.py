@@ -23,7 +23,7 @@ NIFTI1_AXIS = 32767
 
 
 def save_label_volume(path: str | Path, labels: np.ndarray, affine: np.ndarray, source: str | Path) -> None:
-    """Write (X, Y, Z) uint8 or uint16; a NIfTI of a NIfTI image has the image's own header: codes, units, affine.
+    """Write (X, Y, Z) of any type; a NIfTI of a NIfTI image has the image's own header: codes, units, affine.
 
     Longer axes than NIfTI-1 can count are written as NIfTI-2, as is what belongs to a NIfTI-2 image.
 

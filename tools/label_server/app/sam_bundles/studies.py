@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 
-import SimpleITK
+import numpy as np
+from monailabel.datastore import dicom
 from monailabel.datastore.local import LocalDatastore
+from monailabel.datastore.utils import convert
 from monailabel.interfaces.exception import ImageNotFoundException
 
+from .common.label_volume import save_label_volume
+from .common.reading.dicom_tags import is_dicom
+from .common.reading.volume import read_volume
+
 logger = logging.getLogger(__name__)
-# Under this name ITK notes that slices are not where even distances would put them.
-UNEVEN = "ITK_non_uniform_sampling_deviation"
 
 
 class SeriesFolders(LocalDatastore):
@@ -54,41 +58,50 @@ def describe(images: list[str]) -> str:
 def convert_series(studies: Path) -> None:
     """Write ``NAME.nii.gz`` beside each folder ``NAME`` that holds one DICOM series, where it is not there yet.
 
-    A folder with several series, or one that lacks slices, is left out: the log says so.
+    A folder that the command line would refuse is left out: the log says why.
     """
     for folder in sorted(studies.iterdir()):
         target = studies / f"{folder.name}.nii.gz"
         if not folder.is_dir() or folder.name.startswith(".") or folder.name == "labels" or target.exists():
             continue
-        series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if not series:
-            continue
-        try:
-            image = read_series(folder, series)
-        except (RuntimeError, ValueError) as error:
-            # One broken series must not keep the server from serving the others.
-            logger.warning("%s is left out: %s", folder, str(error).strip().splitlines()[-1])
+        if not any(file.is_file() and is_dicom(file) for file in folder.rglob("*")):
             continue
         # In a folder of its own first, so that it appears whole.
         side = studies / ".converting" / target.name
         side.parent.mkdir(exist_ok=True)
-        SimpleITK.WriteImage(image, str(side))
-        os.replace(side, target)
+        try:
+            as_nifti(folder, side)
+            os.replace(side, target)
+        except ValueError as error:
+            # One broken series must not keep the server from serving the others.
+            logger.warning("%s is left out: %s; here each volume wants a whole folder of its own", folder, error)
+        side.unlink(missing_ok=True)
         side.parent.rmdir()
 
 
-def read_series(folder: Path, series: Sequence[str]) -> SimpleITK.Image:
-    """The one series of a folder.
+def as_nifti(series: Path, target: Path) -> None:
+    """Write the volume of a DICOM folder as a NIfTI file, voxel by voxel where the command line reads it.
 
     Raises:
-        ValueError: several series, or slices at uneven distances, as where one is missing.
-        RuntimeError: files that cannot be read.
+        ValueError: see :func:`.common.reading.volume.read_volume`.
     """
-    if len(series) > 1:
-        raise ValueError(f"it holds {len(series)} DICOM series, give each one a folder of its own")
-    reader = SimpleITK.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    image = reader.Execute()
-    if image.HasMetaDataKey(UNEVEN):
-        raise ValueError("its slices lie at uneven distances: some are missing, or it is no single volume")
-    return image
+    volume = read_volume(series)
+    for note in volume.meta["notes"]:
+        logger.warning("%s: %s", series, note)
+    values = volume.numpy()[0]
+    # Most are stored with 16 bits: half the file, and nothing lost.
+    short = values.astype(np.int16)
+    save_label_volume(target, short if (short == values).all() else values, volume.affine.numpy(), series)
+
+
+def dicom_to_nifti(series_dir: str, is_seg: bool = False) -> str:
+    """MONAI Label's function for series from DICOMweb, with ours for images."""
+    if is_seg:
+        return convert.dicom_to_nifti(series_dir, is_seg=True)
+    descriptor, target = tempfile.mkstemp(suffix=".nii.gz")
+    os.close(descriptor)
+    as_nifti(Path(series_dir), Path(target))
+    return target
+
+
+dicom.dicom_to_nifti = dicom_to_nifti
