@@ -160,6 +160,15 @@ def test_the_size_of_a_volume_is_known_from_its_header(tmp_path, name):
     refused(path, "cannot be read", max_voxels=4e9) if "nii" not in name else None
 
 
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
+@pytest.mark.parametrize("pack", [False, True])
+def test_more_voxels_than_the_header_says_are_refused(tmp_path, name, pack):
+    """A header that lies about the size shifts every voxel."""
+    path = packed(tmp_path / name) if pack else write_itk(tmp_path / name, VALUES, GRID)
+    path.write_bytes(path.read_bytes().replace(b"20 18 16", b"20 3 16", 1))
+    refused(path, "11520 bytes of voxels in .* instead of 1920")
+
+
 def test_zlib_and_gzip_streams_that_hold_more_are_read(tmp_path):
     path = packed(tmp_path / "a.mha")
     content = path.read_bytes()
