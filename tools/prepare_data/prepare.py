@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,10 @@ def _convert(case: Case, conversion: Conversion) -> dict[str, Any]:
         raise ValueError("empty label")
     if not voxels:
         problems.append(Problem("empty label", f"{case.name}: no label in it"))
+    size = math.prod(image.shape)
+    for index in (index for index, n in voxels.items() if n == size):
+        text = f"{case.name}: label {index} covers every pixel; is the mask in another channel, such as alpha?"
+        problems.append(Problem("whole image", text))
     about = {"shape": image.shape, "spacing": image.spacing, "voxels": voxels, "problems": problems}
     if conversion.slices != "no" and image.affine is not None:
         items = _slices(case, image, label.maps, conversion)

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from data_set_trees import AFFINE, ball, blocks, save, save_volume
+from PIL import Image
 
 from tools.prepare_data.case import Choices
 
@@ -262,3 +263,16 @@ def test_files_that_decathlon_lists_and_that_are_not_there(tree, prepared):
     (source / "labelsTr/prostate_02.nii.gz").unlink()
     _, summary = prepared("decathlon", source)
     assert summary["cases"] == 2 and "prostate_02" in kinds(summary)["missing pair"]
+
+
+def test_a_label_that_covers_its_picture_is_noted(prepared, tmp_path):
+    source = tmp_path / "white"
+    for part in ("images", "masks"):
+        (source / part).mkdir(parents=True)
+        for i in range(2):
+            white = np.full((20, 30), 255, np.uint8)
+            Image.fromarray(white if part == "masks" else np.arange(30, dtype=np.uint8) * np.ones_like(white)).save(
+                source / part / f"{i}.png"
+            )
+    _, summary = prepared("pairs", source, choices=Choices(labels={"1": "gland"}))
+    assert [p["kind"] for p in summary["problems"]] == ["whole image"] * 2

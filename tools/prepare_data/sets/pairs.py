@@ -21,8 +21,8 @@ ABOUT = About(
     licence="its own",
     where="your own data",
     size="its own",
-    layout="images/NAME.png and masks/NAME.png (or labels/), or NIfTI, NRRD, MetaImage; optional labels.json: "
-    '{"1": "liver"} for values, {"polyp": [200, 0, 200]} for colours',
+    layout="images/NAME.png and masks/NAME.png (or labels/; also NAME_mask, NAME_segmentation, ...), or NIfTI, NRRD, "
+    'MetaImage; optional labels.json: {"1": "liver"} or {"liver": 1} for values, {"polyp": [200, 0, 200]} for colours',
     notes="Other layouts: --images 'STS_*/CT_image.nii.gz' --masks 'STS_*/CT_mask.nii.gz', with one * that names the "
     'case. --labels gives the names where there is no labels.json; white masks: \'{"255": "polyp"}\'. Without names '
     "every value is kept, nameless. The case's name is the patient. --modality names what it is.",
