@@ -3,11 +3,19 @@
 
 """A bundle's configurations run in this process."""
 
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigWorkflow
+
+
+def in_own_process(function: Callable[..., None], *arguments: Any, **options: Any) -> multiprocessing.Process:
+    """``function`` in a fork that may be killed."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=arguments, kwargs=options)
+    process.start()
+    return process
 
 
 def run_configs(bundle: Path, configs: Sequence[str], **settings: Any) -> ConfigWorkflow:

@@ -6,6 +6,7 @@
 ::
 
     python -m tools.research.mean_weights OUT IN IN ...
+    python -m tools.research.mean_weights --half OUT IN ...
 
 Between weights that were trained on and those they came from, the mean often does better on what is new than either
 (WiSE-FT, arXiv 2109.01903; model soups, arXiv 2203.05482).
@@ -25,8 +26,12 @@ from common.files import whole_files
 from common.weights import read_state
 
 
-def mean_weights(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def mean_weights(states: Sequence[dict[str, Tensor]], half: bool = False) -> dict[str, Tensor]:
     """The mean of each tensor, in its own dtype; what is not a floating point number is the first one's.
+
+    Args:
+        states: of one network.
+        half: write floating point numbers in half precision, which halves a file and leaves the masks as they are.
 
     Raises:
         ValueError: tensors of other names or shapes.
@@ -39,7 +44,9 @@ def mean_weights(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
                 f"weights of different networks: {', '.join(unlike[:3])}; expected the same names and shapes"
             )
     return {
-        k: torch.stack([s[k].double() for s in states]).mean(0).to(v.dtype) if v.is_floating_point() else v
+        k: torch.stack([s[k].double() for s in states]).mean(0).to(torch.half if half else v.dtype)
+        if v.is_floating_point()
+        else v
         for k, v in first.items()
     }
 
@@ -48,15 +55,16 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.research.mean_weights", description=__doc__.split("\n")[0])
     parser.add_argument("output", type=Path, metavar="OUT", help="a new file for the mean")
-    parser.add_argument("weights", type=Path, metavar="IN", nargs="+", help="state dicts of one network, two or more")
+    parser.add_argument("weights", type=Path, metavar="IN", nargs="+", help="state dicts of one network")
+    parser.add_argument("--half", action="store_true", help="in half precision, as weights are shipped")
     options = parser.parse_args(arguments)
-    if len(options.weights) < 2:
-        parser.error(f"{len(options.weights)} file: expected two or more")
+    if len(options.weights) < 2 and not options.half:
+        parser.error(f"{len(options.weights)} file: expected two or more, or --half")
     if options.output.exists():
         # The order of files is easily mistaken, and weights are hours of work.
         parser.error(f"{options.output} is there already: give a new name for the mean first, then the weights")
     try:
-        mean = mean_weights([read_state(path) for path in options.weights])
+        mean = mean_weights([read_state(path) for path in options.weights], options.half)
     except ValueError as error:
         print(f"python -m tools.research.mean_weights: {error}", file=sys.stderr)
         return 1

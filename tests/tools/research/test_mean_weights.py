@@ -25,6 +25,14 @@ def test_the_mean_of_each_tensor_in_its_own_dtype(tmp_path):
     assert torch.load(other, weights_only=True)["a"].tolist() == [1.5, 3.5]
 
 
+def test_weights_in_half_precision(tmp_path):
+    one = saved(tmp_path / "one.pt", a=torch.tensor([1.0, 0.1]), n=torch.tensor(3))
+    out = tmp_path / "half.pt"
+    assert main(["--half", str(out), one]) == 0
+    half = torch.load(out, weights_only=True)
+    assert torch.equal(half["a"], torch.tensor([1.0, 0.1]).half()) and half["n"] == 3
+
+
 def test_weights_that_are_there_are_not_written_over(tmp_path, capsys):
     files = [saved(tmp_path / f"{n}.pt", a=torch.full((2,), float(n))) for n in range(3)]
     with pytest.raises(SystemExit, match="2"):

@@ -4,7 +4,6 @@
 """Every training configuration from a data list to weights, on small networks; killed and resumed; refused in time."""
 
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -19,6 +18,7 @@ import torch
 from monai.bundle import ConfigParser
 from small_networks import CONFIGS, DISTILL, TRAIN_TEACHER, small_student, small_teacher, weights_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from workflows import in_own_process
 
 
 def assert_equal(ours, theirs) -> None:
@@ -30,12 +30,6 @@ def curve(folder: Path, name: str) -> list[float]:
     events = EventAccumulator(str(folder))
     events.Reload()
     return [e.value for e in events.Scalars(name)]
-
-
-def in_own_process(function, *arguments, **options) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=function, args=arguments, kwargs=options)
-    process.start()
-    return process
 
 
 @pytest.fixture
