@@ -74,10 +74,10 @@ def test_users_have_the_recipe_of_the_shipped_weights():
     [
         ({"made_up#share": 1.5}, "share 1.5, repainted 0.3: expected shares from 0 to 1"),
         ({"shares": {"liver": 2}}, "expected positive numbers for the data sets"),
-        ({"sizes": [16, 20]}, "multiples of 8"),
-        ({"average": 1.2}, "average 1.2: expected a share"),
-        ({"max_minutes": 0}, "max_minutes 0: expected a positive number"),
-        ({"rehearsed": [0, -1]}, "rehearsed .*expected numbers of steps"),
+        ({"sizes": [16, 20]}, r"sizes is \[16, 20\]: expected .* multiple of 8"),
+        ({"average": 1.2}, "average.*1.2.*expected"),
+        ({"max_minutes": 0}, "max_minutes.*0.*expected"),
+        ({"rehearsed": [0, -1]}, "rehearsed.*expected"),
     ],
 )
 def test_options_that_cannot_be(train, tmp_path, options, message):
