@@ -57,6 +57,8 @@ def read_volume(path: str | Path, reading: Reading = DEFAULT, exact: bool = Fals
             f"gives voxels a size"
         )
     values = stored.values
+    if not values.size:
+        raise ValueError(f"{path}: an array of shape {values.shape}; expected at least one voxel along every axis")
     # Channels come last in files, and first in torch.
     values = np.moveaxis(values, -1, 0) if values.ndim > 3 else values[None]
     if values.dtype.byteorder not in "=|":

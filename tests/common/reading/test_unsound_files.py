@@ -219,6 +219,11 @@ def test_numbers_that_float32_does_not_hold_are_refused(tmp_path, name):
     refused(path, "beyond 3.4e38")
 
 
+def test_an_axis_without_voxels_is_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((0, 4, 5), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    refused(tmp_path / "a.nii.gz", "shape .0, 4, 5.")
+
+
 def test_an_analyze_file_is_refused(tmp_path):
     nib.AnalyzeImage(VALUES, np.eye(4)).to_filename(tmp_path / "a.hdr")
     refused(tmp_path / "a.hdr", "Analyze file does not say which side is left")
