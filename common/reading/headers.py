@@ -137,6 +137,9 @@ def _metaimage(path: Path) -> Voxels:
     packed = "zlib" if fields.get("CompressedData", "").lower() in ("true", "1") else ""
     # ASCII voxels have no size that could be known beforehand.
     packed = packed if fields.get("BinaryData", "True").lower() in ("true", "1") else None
+    if packed and "CompressedDataSize" not in fields:
+        # ITK gives memory as it lies for the voxels then.
+        raise ValueError("its voxels are compressed, and no CompressedDataSize says in how many bytes")
     data = fields["ElementDataFile"]
     skip = _whole(fields, "HeaderSize", range(-1, 1 << 40), "0")
     full = [*shape, channels] if channels > 1 else shape

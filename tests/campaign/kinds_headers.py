@@ -71,6 +71,7 @@ def mha_header(made: Scene, **changed: Any) -> dict[str, Any]:
         "ElementSpacing": _numbers(spacing),
         "DimSize": " ".join(map(str, made.shape)),
         "ElementType": "MET_SHORT",
+        "CompressedDataSize": None,
         "ElementDataFile": "LOCAL",
     }
     return {k: v for k, v in {**fields, **changed}.items() if v is not None}
@@ -197,25 +198,28 @@ def nrrd_detached(draw: Draw) -> OddInput:
     return _seen(f"nrrd: voxels in {name!r}", file, made, expect="right" if there else "refused")
 
 
+def _packed_mha(file: Path, made: Scene, data: bytes, **changed: Any) -> Path:
+    return write_mha(file, mha_header(made, CompressedData="True", CompressedDataSize=len(data), **changed), data)
+
+
 def mha_forms(draw: Draw) -> OddInput:
     made = scene(draw.rng)
-    data = _voxels(made)
-    name, changed, data = draw.one_of(
-        ("packed", {"CompressedData": "True"}, zlib.compress(data)),
-        (
-            "packed, size said",
-            {"CompressedData": "True", "CompressedDataSize": len(zlib.compress(data))},
-            zlib.compress(data),
-        ),
-        ("big-endian", {"BinaryDataByteOrderMSB": "True"}, _voxels(made, ">i2")),
-        ("text", {"BinaryData": "False"}, " ".join(map(str, np.frombuffer(data, "<i2").tolist())).encode()),
-    )
     file = draw.folder / "scan.mha"
-    fields = mha_header(made, **{k: v for k, v in changed.items() if k != "CompressedDataSize"})
-    if "CompressedDataSize" in changed:
-        last = fields.pop("ElementDataFile")
-        fields |= {"CompressedDataSize": changed["CompressedDataSize"], "ElementDataFile": last}
-    return _seen(f"mha: {name}", write_mha(file, fields, data), made)
+    data = _voxels(made)
+    text = " ".join(map(str, np.frombuffer(data, "<i2").tolist())).encode()
+    name, changed, stored = draw.one_of(
+        ("packed", {"CompressedData": "True", "CompressedDataSize": len(zlib.compress(data))}, zlib.compress(data)),
+        ("big-endian", {"BinaryDataByteOrderMSB": "True"}, _voxels(made, ">i2")),
+        ("text", {"BinaryData": "False"}, text),
+    )
+    return _seen(f"mha: {name}", write_mha(file, mha_header(made, **changed), stored), made)
+
+
+def mha_packed_without_a_size(draw: Draw) -> OddInput:
+    made = scene(draw.rng)
+    fields = mha_header(made, CompressedData="True")
+    file = write_mha(draw.folder / "scan.mha", fields, zlib.compress(_voxels(made)))
+    return _seen("mha: packed, and no CompressedDataSize", file, made, expect="either")
 
 
 def mha_garbled(draw: Draw) -> OddInput:
@@ -223,25 +227,18 @@ def mha_garbled(draw: Draw) -> OddInput:
     data = bytearray(zlib.compress(_voxels(made)))
     for _ in range(draw.one_of(1, 3)):
         data[int(draw.rng.integers(10, len(data) - 6))] ^= 1 << int(draw.rng.integers(8))
-    return _seen(
-        "mha: bits of the packed voxels flipped",
-        write_mha(draw.folder / "scan.mha", mha_header(made, CompressedData="True"), bytes(data)),
-        made,
-        expect="refused",
-    )
+    file = _packed_mha(draw.folder / "scan.mha", made, bytes(data))
+    return _seen("mha: bits of the packed voxels flipped", file, made, expect="refused")
 
 
 def mha_cut(draw: Draw) -> OddInput:
     made = scene(draw.rng)
-    packed = draw.one_of("True", "False")
-    data = zlib.compress(_voxels(made)) if packed == "True" else _voxels(made)
+    packed = draw.one_of(True, False)
+    data = zlib.compress(_voxels(made)) if packed else _voxels(made)
     data = data[: int(draw.rng.uniform(0.05, 0.95) * len(data))]
-    return _seen(
-        f"mha: packed {packed}, cut short",
-        write_mha(draw.folder / "scan.mha", mha_header(made, CompressedData=packed), data),
-        made,
-        expect="refused",
-    )
+    file = draw.folder / "scan.mha"
+    file = _packed_mha(file, made, data) if packed else write_mha(file, mha_header(made), data)
+    return _seen(f"mha: {'packed, ' * packed}cut short", file, made, expect="refused")
 
 
 def mha_nonsense(draw: Draw) -> OddInput:
@@ -310,6 +307,6 @@ def no_header_at_all(draw: Draw) -> OddInput:
 
 KINDS = (
     nrrd_encodings, nrrd_rare_encodings, nrrd_spaces, nrrd_spacings_alone, nrrd_garbled, nrrd_cut, nrrd_nonsense,
-    nrrd_nonsense, nrrd_detached, mha_forms, mha_garbled, mha_garbled, mha_cut, mha_nonsense, mha_nonsense,
-    mha_spacing_below_zero, mha_detached, mha_oblique, no_header_at_all,
+    nrrd_nonsense, nrrd_detached, mha_forms, mha_packed_without_a_size, mha_garbled, mha_garbled, mha_cut,
+    mha_nonsense, mha_nonsense, mha_spacing_below_zero, mha_detached, mha_oblique, no_header_at_all,
 )  # fmt: skip

@@ -102,6 +102,12 @@ def test_metaimage_headers_that_no_image_has_are_refused(tmp_path, change):
     refused(path, "cannot be read")
 
 
+def test_compressed_voxels_of_an_unknown_size_are_refused(tmp_path):
+    path = packed(tmp_path / "a.mha")
+    path.write_bytes(re.sub(rb"CompressedDataSize = \d+\n", b"", path.read_bytes()))
+    refused(path, "CompressedDataSize")
+
+
 def test_a_list_and_nothing_after_it_is_refused(tmp_path):
     path = write_itk(tmp_path / "a.mha", VALUES, GRID)
     content = path.read_bytes()
