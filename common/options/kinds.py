@@ -48,6 +48,8 @@ Window = (
     | Annotated[tuple[Number, Number], AfterValidator(_rising), Said("[low, high] with low < high")]
 )
 Points = Annotated[list[Any], Said("a list of points")]
+Marks = Annotated[list[Any], Said("a list of 1 and 0")]
+Box = Annotated[list[Any], Said("[lowest corner, highest corner]")]
 Objects = Annotated[dict[str, Any], Said("{name: prompts}")]
 Image = (
     Path

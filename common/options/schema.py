@@ -73,6 +73,11 @@ class Options(BaseModel):
             raise ValueError("\n".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from None
 
     @classmethod
+    def may_be(cls, name: str) -> str:
+        """What the option may be, in words."""
+        return in_words(cls.model_fields[name])
+
+    @classmethod
     def _check(cls, name: str, value: Any) -> Any:
         field = cls.model_fields[name]
         if takes(field, type(None)) and value in ("", "null"):
@@ -81,7 +86,7 @@ class Options(BaseModel):
             return TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
         except ValidationError as error:
             said = [str(e["ctx"]["error"]) for e in error.errors() if e["type"] == "value_error"]
-            raise ValueError("; ".join(said) or f"{name} is {_short(value)}: expected {in_words(field)}") from None
+            raise ValueError("; ".join(said) or f"{name} is {_short(value)}: expected {cls.may_be(name)}") from None
 
 
 def _is_reference(value: Any) -> bool:

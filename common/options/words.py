@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from pydantic.fields import FieldInfo
 
-NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "{...}"}
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "[...]", dict: "{...}"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Said:
 
 def in_words(field: FieldInfo) -> str:
     """What the option may be, such as "a whole number from 1 to 100" or "auto, ct, or [low, high]"."""
-    return _list([words for kind, metadata in _members(field) for words in _kind(kind, metadata)])
+    words = [word for kind, metadata in _members(field) for word in _kind(kind, metadata)]
+    return _list(list(dict.fromkeys(words)))
 
 
 def takes(field: FieldInfo, kind: type) -> bool:
@@ -59,9 +60,10 @@ def _kind(kind: Any, metadata: Sequence[Any]) -> Sequence[str]:
         return [str(value) for value in get_args(kind)]
     if kind is type(None):
         return ["null"]
+    if get_origin(kind) in (list, tuple):
+        inner = [in_words(FieldInfo.from_annotation(part)) for part in get_args(kind)]
+        return [f"[{', '.join(inner)}{', ...' * (get_origin(kind) is list)}]"]
     name = NAMES.get(get_origin(kind) or kind, str(kind))
-    if name == "a list":
-        return [f"a list of {in_words(FieldInfo.from_annotation(get_args(kind)[0]))}"]
     return [" ".join(filter(None, [name, *_range(metadata)]))]
 
 

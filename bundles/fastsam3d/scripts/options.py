@@ -16,11 +16,13 @@ from .common.intensity import NORMALISATIONS
 from .common.label_volume import EXTENSIONS
 from .common.options import Options
 from .common.options.kinds import (
+    Box,
     Bytes,
     Count,
     Device,
     Image,
     Irregular,
+    Marks,
     Names,
     Number,
     Objects,
@@ -90,8 +92,8 @@ class Inference(_Inferer):
     foreground: Points | None = Field(description="clicks on the object, [[i, j, k], ...]: voxel indices as stored")
     background: Points | None = Field(description="clicks beside the object")
     points: Points | None = Field(description="clicks of both kinds, with point_labels")
-    point_labels: Points | None = Field(description="1 on the object, 0 beside it, for each of points")
-    box: Points | None = Field(description="[[i, j, k], [i, j, k]]: lowest and highest voxel")
+    point_labels: Marks | None = Field(description="1 on the object, 0 beside it, for each of points")
+    box: Box | None = Field(description="[[i, j, k], [i, j, k]]: lowest and highest voxel")
     scribble: Path | None = Field(description="file on the image's grid: strokes, 1 on the object, 2 beside it")
     previous_mask: Path | None = Field(description="file on the image's grid: the last mask, to be corrected")
     objects: Objects | None = Field(description="several objects at once")

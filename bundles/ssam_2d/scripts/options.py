@@ -12,10 +12,12 @@ from pydantic import Field
 from .common.label_volume import EXTENSIONS
 from .common.options import Options
 from .common.options.kinds import (
+    Box,
     Bytes,
     Count,
     Device,
     Image,
+    Marks,
     Names,
     Number,
     Objects,
@@ -57,8 +59,8 @@ class Inference(_Workflow):
     foreground: Points | None = Field(description="clicks on the object: [[x, y], ...] pixels, [[i, j, k], ...] voxels")
     background: Points | None = Field(description="clicks beside the object")
     points: Points | None = Field(description="clicks of both kinds, with point_labels")
-    point_labels: Points | None = Field(description="1 on the object, 0 beside it, for each of points")
-    box: Points | None = Field(description="[[x, y], [x, y]] or with three indices: lowest and highest pixel")
+    point_labels: Marks | None = Field(description="1 on the object, 0 beside it, for each of points")
+    box: Box | None = Field(description="[[x, y], [x, y]] or with three indices: lowest and highest pixel")
     objects: Objects | None = Field(description="several objects at once")
     adapter: Path | Annotated[dict[str, Path], Said("{name: path}")] | None = Field(
         description="what training wrote, put on models/bases/small.pt"

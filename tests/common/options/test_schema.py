@@ -73,7 +73,7 @@ def test_values_are_checked_and_given_on():
         ({"window": [2, 1]}, "window is [2, 1]: expected auto, ct, percentile or [low, high] with low < high"),
         ({"kept": "512MB"}, "kept is '512MB': expected a whole number of bytes, 0 or more"),
         ({"folder": 202501}, "folder is 202501: expected a path"),
-        ({"names": "liver"}, "names is 'liver': expected a list of a text or null"),
+        ({"names": "liver"}, "names is 'liver': expected [a text, ...] or null"),
         ({"spacing": "$1 / 0"}, "spacing is '$1 / 0': MONAI evaluates what begins with $ or @, and could not"),
         ({"folder": "@nowhere"}, "folder is '@nowhere': MONAI evaluates what begins with $ or @, and could not"),
         ({"spacing": "$-1.0"}, "spacing is -1.0: expected a number above 0"),
