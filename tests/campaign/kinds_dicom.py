@@ -299,7 +299,7 @@ def tags_missing(draw: Draw) -> OddInput:
         folder,
         made,
         expect="refused",
-        names=tag + "|spacing|position|orientation",
+        names=tag + "|spacing|position|orientation|missing",
     )
 
 
