@@ -18,8 +18,8 @@ from small_networks import DISTILL, EVALUATE, TRAIN_TEACHER
 from tools.prepare_data.run import prepare
 
 STAGES = {"train": ["train.json"], "evaluate": EVALUATE, "train_teacher": TRAIN_TEACHER, "distill": DISTILL}
-SMALL = {"cube_size": 16, "progress": False, "device": "cpu", "seed": 0}
-STEPS = {"max_epochs": 1, "draws": 2, "val_draws": 1, "batch_size": 1, "num_workers": 0}
+SMALL = {"cube_size": 16, "progress": False, "device": "cpu"}
+STEPS = {"seed": 0, "max_epochs": 1, "draws": 2, "val_draws": 1, "batch_size": 1, "num_workers": 0}
 CLICKS = {"clicking#steps": 2, "clicking#promptless": 1, "val_clicks": 1}
 DATA = {"amos22": "official", "totalsegmentator": "official", "brats": "seed"}
 

@@ -87,6 +87,6 @@ class FinishedCases:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _place(self, case: Mapping[str, Any]) -> Path:
-        versions = [file_version(case[key]) for key in ("image", "label")]
+        versions = [file_version(Path(case[key])) for key in ("image", "label")]
         content = json.dumps([self.about, versions, case["value"], case["class"]], sort_keys=True)
         return self.folder / hashlib.sha256(content.encode()).hexdigest()[:32]
