@@ -70,17 +70,14 @@ def run(output: Path, call: Callable[[Sequence[str]], None]) -> list[str]:
     names = json.dumps(list(TISSUES))
     start = time.perf_counter()
     training = ["--dataset_dir", str(data / "training"), "--output_dir", str(trained)]
-    call(_bundle("train.json", *training, *SETTINGS, "--max_epochs", str(EPOCHS)))
+    call(_bundle(["train.json"], *training, *SETTINGS, "--max_epochs", str(EPOCHS)))
     seconds = time.perf_counter() - start
     weights = ["--ckpt_path", str(trained / "model.pt")]
     held_out, scores = data / "held_out", output / "scores"
-    call(
-        _bundle(
-            "evaluate.json", "--dataset_dir", str(held_out), "--section", "all", *weights, "--output_dir", str(scores)
-        )
-    )
+    scoring = ["--dataset_dir", str(held_out), "--section", "all", "--output_dir", str(scores)]
+    call(_bundle(["inference.json", "evaluate.json"], *scoring, *weights))
     pictures = ["--image", str(held_out / "images"), "--labels", names, "--output_dir", str(output / "segmented")]
-    call(_bundle("inference.json", *pictures, *weights))
+    call(_bundle(["inference.json"], *pictures, *weights))
     report = json.loads((scores / "metrics.json").read_text())
     dice = ", ".join(f"{name} {found['dice']['mean']:.3f}" for name, found in report["per_class"].items())
     size = (trained / "adapter.safetensors").stat().st_size / 1e6
@@ -91,9 +88,9 @@ def run(output: Path, call: Callable[[Sequence[str]], None]) -> list[str]:
     ]
 
 
-def _bundle(config: str, *options: str) -> list[str]:
+def _bundle(configs: Sequence[str], *options: str) -> list[str]:
     command = ["-m", "monai.bundle", "run", "--bundle_root", str(BUNDLE)]
-    return [*command, "--config_file", str(BUNDLE / "configs" / config), *options]
+    return [*command, "--config_file", str([str(BUNDLE / "configs" / name) for name in configs]), *options]
 
 
 def main(arguments: list[str] | None = None) -> int:

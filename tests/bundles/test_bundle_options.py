@@ -14,7 +14,11 @@ from monai.bundle import ConfigParser
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 # What is no option at a configuration's top level: MONAI builds or evaluates it.
 PARTS = {"imports", "metadata", "network", "handlers", "train", "validate", "initialize", "run", "finalize"}
-PARTS_OF = {"ssam_2d/inference.json": {"text_dim"}}
+PARTS_OF = {
+    "ssam_2d/inference.json": {"text_dim"},
+    "ssam_2d/train.json": {"tuning", "channels", "table"},
+    "ssam_2d/train_base.json": {"shown_range", "check"},
+}
 # Configurations that are run, one on top of the other, with those of their own that may be laid over them.
 RUN = {
     "fastsam3d": {
@@ -24,7 +28,12 @@ RUN = {
         ("train.json", "teacher.json", "train_teacher.json"): ["experiments/teacher.json"],
         ("train.json", "teacher.json", "distill.json"): ["variants/fitnets.json", "variants/logits.json"],
     },
-    "ssam_2d": {("inference.json",): ["published.json", "inference_trt.json", "vit_b.json", "vit_h.json"]},
+    "ssam_2d": {
+        ("inference.json",): ["published.json", "inference_trt.json", "vit_b.json", "vit_h.json"],
+        ("inference.json", "evaluate.json"): ["published.json", "vit_b.json", "experiments/prompts_box.json"],
+        ("train.json",): ["vit_b.json", "experiments/glas.json", "variants/lora.json"],
+        ("train.json", "train_base.json"): ["vit_b.json"],
+    },
 }
 CASES = [(bundle, stack) for bundle, stacks in RUN.items() for stack in stacks]
 OVERLAYS = [(bundle, (*stack, over)) for bundle, stack in CASES for over in RUN[bundle][stack]]

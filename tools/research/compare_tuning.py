@@ -137,7 +137,7 @@ def measure(folder: Path, items: list[dict[str, Any]], method: str, seed: int, s
         "output_dir": str(folder / "scores"),
         "previews": 1,
     }
-    list(run_config(["evaluate.json"], evaluation))
+    list(run_config(["inference.json", "evaluate.json"], evaluation))
     report = json.loads((folder / "scores" / "metrics.json").read_text())
     numbers = {
         **{metric: report["mean"][metric] for metric in METRICS},

@@ -23,7 +23,10 @@ from .common.options.kinds import (
     Objects,
     Path,
     Points,
+    Positive,
     Postfix,
+    Seed,
+    Share,
     Switch,
     Text,
     Whole,
@@ -32,6 +35,7 @@ from .common.options.kinds import (
 from .common.options.words import Said
 
 Between = Annotated[Number, Field(gt=0, lt=1), Said("a number between 0 and 1")]
+FromZero = Annotated[Whole, Field(ge=0)]
 Axis = Annotated[Whole, Field(ge=0, le=2), Said("a stored axis 0, 1 or 2")]
 
 
@@ -86,3 +90,88 @@ class Inference(_Workflow):
     prompt_path: Path | None = Field(
         description="the SAM that answers clicks and boxes without a name; null for the weights themselves"
     )
+
+
+class _Data(_Workflow):
+    """Labelled images."""
+
+    data_list_file_path: Path | None = Field(description="list of labelled images, JSON")
+    dataset_dir: Path | None = Field(description="folder with images, masks and labels.json, or of the list's paths")
+    labels: Names | None = Field(description="which of the data's labels; null for all")
+    validation_share: Share = Field(description="of the images that are held out, where the data does not say which")
+    seed: Seed = Field(description="of everything that is drawn, the images held out among it")
+    max_pixels: Count = Field(description="of a picture; more are refused before memory is taken")
+    progress: Switch = Field(description="show progress bars")
+
+
+class Evaluation(_Data):
+    """evaluate.json on inference.json."""
+
+    # Of inference.json, and of experiments that say how to train and how to score; without effect here.
+    others = (
+        *_Data.others,
+        *("probabilities", "slice_axis", "max_voxels", "embedding_cache_bytes"),
+        *(
+            "batch_size",
+            "learning_rate",
+            "weight_decay",
+            "step_epochs",
+            "step_gamma",
+            "max_epochs",
+            "absent_rate",
+            "flip",
+        ),
+    )
+
+    section: Text = Field(description="which list of the file, or all")
+    threshold: Between = Field(description="probability above which a pixel belongs to a label")
+    overlaps: Switch = Field(description="a pixel may have several labels")
+    tolerance: Positive = Field(description="pixels, of the surface Dice")
+    previews: FromZero = Field(description="pictures of the best and of the worst images")
+    label_names: Names | None = Field(description="of the labels in their order, for weights that hold none")
+    amp: Switch = Field(description="half precision")
+    ckpt_path: Path = Field(description="the weights")
+
+
+class Training(_Data):
+    """train.json."""
+
+    # Of experiments, which say how to score too.
+    others = (*_Data.others, "overlaps")
+
+    run_name: Text = Field(description="the run's folder in the bundle's runs, where no output_dir is given")
+    resume: Switch = Field(description="go on with the run in output_dir")
+    save_every: FromZero = Field(description="iterations between states; 0 for ends of epochs")
+    base_path: Path | None = Field(description="weights to start from")
+    amp: Switch | Literal["auto"] = Field(description="compute in bfloat16; auto where the processor does")
+    text_model: Path = Field(description="what makes features of names: table, clip, or a text encoder")
+    text_dim: Count = Field(description="channels of these features")
+    cache_num: FromZero = Field(description="images that are kept in memory")
+    batch_size: Count = Field(description="images in a step")
+    num_workers: FromZero = Field(description="processes that prepare images")
+    max_epochs: Count = Field(description="length of the training")
+    learning_rate: Annotated[Number, Field(ge=0, le=1)] = Field(description="the highest one of the training")
+    weight_decay: Annotated[Number, Field(ge=0)] = Field(description="of AdamW")
+    step_epochs: Count | None = Field(description="between two steps of the rate; null for one that falls slowly")
+    step_gamma: Annotated[Number, Field(gt=0, le=1)] = Field(description="by which the rate is multiplied at a step")
+    absent_rate: Share = Field(description="how often a label is asked for that an image does not show")
+    focal_weight: Annotated[Number, Field(ge=0)] = Field(description="of the focal loss, beside Dice")
+    flip: Share = Field(description="how often an image is mirrored")
+    val_interval: Count = Field(description="epochs between validations")
+    patience: Count | None = Field(description="validations without a better score after which the training ends")
+    previews: FromZero = Field(description="validation images in the picture at the end")
+    main_process: Switch = Field(description="set by multi_gpu_train.json: whether this process writes")
+
+
+class BaseTraining(Training):
+    """train_base.json on train.json."""
+
+    read_size: Count = Field(description="pixels a side of what the part that is shown is cut from")
+    zoom: Annotated[tuple[Positive, Positive], Said("[least, most]")] = Field(
+        description="share of an image's side that is shown"
+    )
+    warm_up: Share = Field(description="of the training, in which the rate comes up")
+    objects: Count = Field(description="asked for in each image")
+    rounds: Count = Field(description="how often each object is asked for, corrected in between")
+    validation_section: Text = Field(description="which list of the file is validated on")
+    validation_prompt: Literal["points", "box"] = Field(description="what validation begins with")

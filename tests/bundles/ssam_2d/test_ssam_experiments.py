@@ -34,6 +34,10 @@ def lists(tmp_path_factory):
     return {name: root / f"{name}_prepared" / "data_list.json" for name in DATA}
 
 
+# What each stage runs, the later ones on top.
+STAGES = {"train": ["train.json"], "evaluate": ["inference.json", "evaluate.json"]}
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory, ssam_weights):
     """SAM's parts of the bundle's network with random weights, as a checkpoint to start from."""
@@ -52,7 +56,7 @@ def run(ssam_path, tmp_path, lists, base):
         configs = ssam_path / "configs"
         method = ["variants/paper.json"] if stage == "train" else []
         files = [
-            *(configs / f for f in [f"{stage}.json", *method]),
+            *(configs / f for f in [*STAGES[stage], *method]),
             *(configs / "experiments" / f"{name}.json" for name in overlays),
         ]
         output = tmp_path / f"{stage}_{'_'.join(overlays)}"
@@ -224,11 +228,9 @@ class TestPromptedInferer:
     ],
 )
 def test_vit_b_has_the_size_of_the_overlay(stage, name, grid, ssam_path):
-    files = [stage, "vit_b", *(["experiments/glas"] if name == "published_glas" else []), f"experiments/{name}"]
-    parser = ConfigParser(
-        ConfigParser.load_config_files([str(ssam_path / "configs" / f"{file}.json") for file in files])
-    )
-    parser["label_names"] = parser["labels"]
+    overlays = ["vit_b", *(["experiments/glas"] if name == "published_glas" else []), f"experiments/{name}"]
+    files = [*STAGES[stage], *(f"{overlay}.json" for overlay in overlays)]
+    parser = ConfigParser(ConfigParser.load_config_files([str(ssam_path / "configs" / file) for file in files]))
     with torch.device("meta"):
         network = parser.get_parsed_content("network_def")
     assert network.image_encoder.pos_embed.shape == (1, grid, grid, 768)

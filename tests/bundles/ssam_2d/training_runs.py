@@ -111,7 +111,7 @@ def make_list(folder: Path, training: int = 4) -> Path:
 def tiny_base(path: Path) -> Path:
     """A base with seeded random weights, as ``train_base.json`` writes it."""
     parser = ConfigParser()
-    parser.read_config(str(SSAM / "configs" / "train_base.json"))
+    parser.read_config([str(SSAM / "configs" / name) for name in ("train.json", "train_base.json")])
     parser.update(TINY)
     torch.manual_seed(5)
     state = parser.get_parsed_content("network_def").state_dict()

@@ -35,7 +35,7 @@ def data(tmp_path):
 @pytest.fixture
 def base(tmp_path):
     parser = ConfigParser()
-    parser.read_config(str(BUNDLE / "configs" / "train_base.json"))
+    parser.read_config([str(BUNDLE / "configs" / name) for name in ("train.json", "train_base.json")])
     definition = json.loads(json.dumps(parser["network_def"]).replace('"scripts.', '"bundles.ssam_2d.scripts.'))
     torch.manual_seed(0)
     network = ConfigParser({"network_def": definition}).get_parsed_content("network_def")

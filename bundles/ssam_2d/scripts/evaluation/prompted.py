@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..common.clicks import deepest_point
 from ..images import normalise, to_network_size
-from .inferer import WholeImageInferer
+from .whole_image import WholeImageInferer
 
 PROMPTS = ("point", "box", "text+point", "text+box")
 

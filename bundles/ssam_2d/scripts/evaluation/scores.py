@@ -21,7 +21,7 @@ from ..common.flags import flag
 from ..common.metrics import METRICS, false_positive, mask_scores
 from ..common.overlay import Picture, save_overlay
 from ..common.score_report import write_report
-from .inferer import masks_of
+from .whole_image import masks_of
 
 logger = logging.getLogger(__name__)
 AREAS = ("area", "predicted_area")

@@ -1,17 +1,17 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""How the learning rate falls while training."""
+"""How the learning rate falls while training: MONAI's cosine or torch's steps, from epoch to epoch."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from monai.optimizers import WarmupCosineSchedule
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
+from torch.optim.lr_scheduler import LRScheduler, StepLR
 
-# The share of a training in which the rate comes up.
+# The share of a training in which the rate comes up: without it, many labels may end in masks of nothing.
 WARM_UP = 0.1
 
 
@@ -36,16 +36,8 @@ def rate_schedule(
     return CosineRate(optimizer, epochs)
 
 
-def share_of_rate(epoch: int, epochs: int) -> float:
-    """Of the full rate in an epoch, counted from 0: up to it in WARM_UP of all epochs, down along half a cosine."""
-    return min((epoch + 1) / max(WARM_UP * epochs, 1), 1) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2
-
-
-class CosineRate(LambdaLR):
-    """The rate of :func:`share_of_rate`: large ones find their way in few steps, and settle as they fall.
-
-    Without a slow start, training by many labels may end in masks of nothing. A training that is gone on with for more
-    epochs than were planned has the rate of its new length.
+class CosineRate(WarmupCosineSchedule):
+    """Half a cosine after a slow start; a training that is given more epochs has the rate of its new length.
 
     Args:
         optimizer: with the rate to begin with.
@@ -53,10 +45,12 @@ class CosineRate(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, epochs: int) -> None:
-        super().__init__(optimizer, lambda epoch: share_of_rate(epoch, epochs))
+        rising = max(round(WARM_UP * epochs), 1)
+        self.length = {"warmup_steps": rising - 1, "t_total": epochs, "warmup_multiplier": 1 / rising}
+        super().__init__(optimizer, **self.length)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See torch; the optimizer, whose own state holds the rate of the old length, has to be loaded before."""
-        super().load_state_dict(state_dict)
+        super().load_state_dict({**state_dict, **self.length, "length": self.length})
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = rate

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from training_runs import make_folder, make_list, run, tiny_base
 
-from bundles.ssam_2d.scripts.evaluation.inferer import WholeImageInferer, masks_of
-from bundles.ssam_2d.scripts.evaluation.labels import scored_labels
+from bundles.ssam_2d.scripts.evaluation.scored_labels import scored_labels
 from bundles.ssam_2d.scripts.evaluation.scores import as_index_map, label_scores
+from bundles.ssam_2d.scripts.evaluation.whole_image import WholeImageInferer, masks_of
 from common.label_names import to_tensor
 
 
@@ -56,7 +56,7 @@ def evaluate(tmp_path, folder, known=("square", "half"), **settings):
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     overrides = {"network_def": network, "ckpt_path": tmp_path / "weights.pt"}
     overrides |= {"section": "all", "dataset_dir": folder, "output_dir": tmp_path / "scores"} | settings
-    run("evaluate.json", **overrides, image_size=32)
+    run("inference.json", "evaluate.json", **overrides, image_size=32)
     return json.loads((tmp_path / "scores" / "metrics.json").read_text())
 
 
@@ -171,7 +171,13 @@ def test_trained_weights_of_a_run_are_evaluated_by_their_labels(tmp_path, monkey
     listed = make_list(folder)
     settings = {"data_list_file_path": listed, "base_path": base, "output_dir": tmp_path / "run", "max_epochs": 1}
     run("train.json", **settings, batch_size=2)
-    run("evaluate.json", data_list_file_path=listed, ckpt_path=tmp_path / "run" / "model.pt", output_dir=tmp_path / "s")
+    run(
+        "inference.json",
+        "evaluate.json",
+        data_list_file_path=listed,
+        ckpt_path=tmp_path / "run" / "model.pt",
+        output_dir=tmp_path / "s",
+    )
     report = json.loads((tmp_path / "s" / "metrics.json").read_text())
     assert [(c["image"], c["class"]) for c in report["cases"]] == [
         ("case_4.png", "bar"),

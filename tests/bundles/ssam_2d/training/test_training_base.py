@@ -111,13 +111,13 @@ def test_the_loss_leaves_out_objects_that_are_not_there():
 def test_a_base_is_trained_gone_on_with_and_fine_tuned(tmp_path, ssam_path):
     folder = make_folder(tmp_path / "data")
     settings = {"data_list_file_path": make_list(folder), "batch_size": 2, "objects": 2}
-    run("train_base.json", output_dir=tmp_path / "whole", max_epochs=2, **settings)
+    run("train.json", "train_base.json", output_dir=tmp_path / "whole", max_epochs=2, **settings)
     base = weights(tmp_path / "whole" / "base.pt")
     assert all(name.startswith(("image_encoder.", "prompt_encoder.", "mask_decoder.")) for name in base)
     assert (tmp_path / "whole" / "state.pt").is_file()
     again = {"output_dir": tmp_path / "killed", "max_epochs": 2, "save_every": 1, **settings}
-    run_until_killed(3, "train_base.json", **again)
-    run("train_base.json", **again, resume=True)
+    run_until_killed(3, "train.json", "train_base.json", **again)
+    run("train.json", "train_base.json", **again, resume=True)
     assert all(torch.equal(tensor, weights(tmp_path / "killed" / "base.pt")[name]) for name, tensor in base.items())
     tuned = {"dataset_dir": folder, "base_path": tmp_path / "whole" / "base.pt", "output_dir": tmp_path / "run"}
     run("train.json", **tuned, max_epochs=1, batch_size=2)
@@ -132,7 +132,7 @@ def test_a_base_is_checked_without_training(tmp_path, ssam_path, prompt):
     base = tiny_base(tmp_path / "base.pt")
     overrides = TINY | SETTINGS | {"data_list_file_path": str(make_list(folder)), "output_dir": str(tmp_path / "run")}
     workflow = ConfigWorkflow(
-        config_file=str(SSAM / "configs" / "train_base.json"),
+        config_file=[str(SSAM / "configs" / name) for name in ("train.json", "train_base.json")],
         logging_file=False,
         workflow_type=None,
         run_id="check",

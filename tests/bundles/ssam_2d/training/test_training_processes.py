@@ -39,8 +39,8 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path, ssam_path):
     # The loss is a mean over masks: with all labels asked for, two halves of a batch count as the whole.
     assert all(torch.allclose(tensor, two[name], atol=2e-3) for name, tensor in one.items())
     scored = {"data_list_file_path": listed, "ckpt_path": tmp_path / "one" / "model.pt", "section": "training"}
-    run("evaluate.json", output_dir=tmp_path / "s1", **scored)
-    torchrun("evaluate.json", "mgpu_evaluate.json", output_dir=tmp_path / "s2", **scored)
+    run("inference.json", "evaluate.json", output_dir=tmp_path / "s1", **scored)
+    torchrun("inference.json", "evaluate.json", "mgpu_evaluate.json", output_dir=tmp_path / "s2", **scored)
     reports = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("s1", "s2")]
     assert len(reports[0]["cases"]) == len(reports[1]["cases"]) == 6
     assert reports[0]["mean"]["dice"] == pytest.approx(reports[1]["mean"]["dice"], abs=1e-5)

@@ -34,7 +34,7 @@ def folder(tmp_path):
 def fresh_network(base, labels):
     """The configuration's network with the base's weights, as a program that loads an adapter builds it."""
     parser = ConfigParser()
-    parser.read_config(str(SSAM / "configs" / "train_base.json"))
+    parser.read_config([str(SSAM / "configs" / name) for name in ("train.json", "train_base.json")])
     parser.update(TINY)
     parser.update({"network_def#text_dim": 32, "network_def#text_affine#text_dim": 32})
     network = parser.get_parsed_content("network_def")
