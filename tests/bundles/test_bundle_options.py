@@ -16,7 +16,7 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 PARTS = {"imports", "metadata", "network", "handlers", "train", "validate", "initialize", "run", "finalize"}
 PARTS_OF = {
     "ssam_2d/inference.json": {"text_dim"},
-    "ssam_2d/train.json": {"tuning", "channels", "table"},
+    "ssam_2d/train.json": {"tuning", "table"},
     "ssam_2d/train_base.json": {"shown_range", "check"},
 }
 # Configurations that are run, one on top of the other, with those of their own that may be laid over them.

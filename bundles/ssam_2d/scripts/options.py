@@ -42,8 +42,8 @@ Axis = Annotated[Whole, Field(ge=0, le=2), Said("a stored axis 0, 1 or 2")]
 class _Workflow(Options):
     """What every configuration has."""
 
-    # A network_def laid over this one need not ask for these.
-    others = (*Options.others, "text_dim", "prompt_path")
+    # A network_def laid over this one need not ask for the first two, nor labels given by hand for the last.
+    others = (*Options.others, "text_dim", "prompt_path", "metadata")
 
     bundle_root: Path = Field(description="the bundle's folder")
     debug: Switch = Field(description="where something fails, end with Python's traceback instead of one sentence")

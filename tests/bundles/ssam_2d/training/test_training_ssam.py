@@ -190,7 +190,7 @@ def root_of(error):
         ({"base_path": "nowhere.pt"}, "nowhere.pt"),
         ({"dataset_dir": None}, "no data: give --data_list_file_path"),
         ({"tuning#targets": ["image_encoder.nothing.*"]}, "no layer matches 'image_encoder.nothing"),
-        ({"absent_rate": 3}, "absent_rate 3: expected a share"),
+        ({"absent_rate": 3}, "absent_rate is 3: expected a number from 0 to 1"),
     ],
 )
 def test_bad_input_is_refused_before_work_starts(tmp_path, base, folder, change, message):
