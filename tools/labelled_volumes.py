@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from monai.transforms import LoadImage
 
 from bundles.fastsam3d.scripts.training.cubes import Volume, joined_targets
 from common.geometry import Grid
 from common.intensity import intensity_bounds
+from common.reading import volume as volumes
 from tools.prepare_data.case import Choices
 from tools.prepare_data.sets.samples_3d import DATA_SETS
 
@@ -73,8 +73,7 @@ def real_volumes(folder: Path, validation: bool = False) -> Iterator[Volume]:
 
 def read_volume(image: Path, label: Path, name: str, names: dict[int, str]) -> Volume:
     """Read an image and its label map; ``names`` lets labels that share their first word be one object too."""
-    load = LoadImage(image_only=True, ensure_channel_first=True)
-    voxels, labels = load(image), load(label)
+    voxels, labels = volumes.read_volume(image), volumes.read_volume(label)
     grid = Grid(np.asarray(voxels.affine, dtype=np.float64), tuple(voxels.shape[1:]))
     voxels, labels = voxels.as_tensor().float(), labels.as_tensor().round().to(torch.uint8)
     present = [int(k) for k in labels.unique() if k]

@@ -62,6 +62,11 @@ NRRD_TYPES = {
     8: ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t")
     + ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t", "double"),
 }
+# Of length, as they are written; all others are taken for mm, as by everybody.
+UNITS = {
+    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron", "microns", "micrometer", "micrometre"), "micron"),
+    **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), "meter"),
+}
 SPELLINGS = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 
@@ -74,16 +79,18 @@ class Voxels(NamedTuple):
         size: bytes of all of them.
         files: that hold them, one after the other; each with the bytes before them.
         packed: ``zlib``, ``gzip`` or empty; None where they are no plain bytes.
+        unit: of length, ``mm``, ``micron`` or ``meter``.
     """
 
     shape: list[int]
     size: int
     files: list[tuple[Path, int]]
     packed: str | None
+    unit: str = "mm"
 
 
-def check_header(path: Path, reading: Reading) -> None:
-    """Whether ITK may read a MetaImage or NRRD file.
+def check_header(path: Path, reading: Reading) -> str:
+    """Whether ITK may read a MetaImage or NRRD file; and the unit of length, which ITK does not look at.
 
     Raises:
         ValueError, OSError, EOFError, zlib.error: numbers that no image has, too many voxels, files of voxels that are
@@ -92,6 +99,7 @@ def check_header(path: Path, reading: Reading) -> None:
     found = (_metaimage if path.suffix.lower() in METAIMAGE else _nrrd)(path)
     reading.check_size(path, found.shape)
     _check_voxels(found)
+    return found.unit
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
@@ -181,6 +189,7 @@ def _nrrd(path: Path) -> Voxels:
             raise ValueError(f"{name} {fields[name]!r}; expected {axes} vectors")
         for vector, _ in vectors:
             _numbers(name, [v.strip() for v in vector.split(",") if v.strip()], None)
+    unit = _unit(fields.get("space units") or fields.get("units", ""))
     kind = fields.get("type", "").lower()
     each = next((size for size, names_ in NRRD_TYPES.items() if kind in names_), None)
     if each is None:
@@ -191,11 +200,19 @@ def _nrrd(path: Path) -> Voxels:
     skip = _whole(fields, "byte skip", range(-1, 1 << 40), "0")
     skipped = _whole(fields, "line skip", range(1 << 20), "0")
     if "data file" not in fields:
-        return Voxels(shape, size, [(path, start + max(0, skip))], packed if not skipped else None)
+        return Voxels(shape, size, [(path, start + max(0, skip))], packed if not skipped else None, unit)
     data = fields["data file"]
     files = names if data.upper().startswith("LIST") else _of_pattern(data.split()) if "%" in data else [data]
     packed = packed if not skipped else None
-    return Voxels(shape, size, [(path.parent / n, skip) for n in files], packed)
+    return Voxels(shape, size, [(path.parent / n, skip) for n in files], packed, unit)
+
+
+def _unit(text: str) -> str:
+    """Raises ValueError where the axes have several units."""
+    named = {UNITS.get(word.strip().lower(), "mm") for word in re.findall(r'"([^"]*)"', text)}
+    if len(named) > 1:
+        raise ValueError(f"space units {text[:60]}; expected one unit for all axes")
+    return named.pop() if named else "mm"
 
 
 def _check_voxels(found: Voxels) -> None:

@@ -39,12 +39,14 @@ class Stored(NamedTuple):
     Attributes:
         values: (X, Y, Z) or (X, Y, Z, C), or (X, Y).
         affine: (4, 4) float64, voxel -> mm in RAS.
+        own: the same in the file's own unit of length: of masks that lie beside it, for programs that ignore units.
         notes: what a person has to know.
         content: a hash by which the voxels are known again; empty where none was made.
     """
 
     values: np.ndarray
     affine: np.ndarray
+    own: np.ndarray
     notes: list[str]
     content: str = ""
 
@@ -68,7 +70,7 @@ def read_nifti(path: Path, reading: Reading, exact: bool = False) -> Stored:
         raise ValueError(f"{path}: complex voxels; expected real ones: save their magnitude as a file of its own")
     if kind not in "biuf":
         raise ValueError(f"{path}: voxels of colours; expected one number a voxel: save one channel as its own file")
-    affine, notes = _space(image, path)
+    affine, own, notes = _space(image, path)
     # Further axes of length 1, as in x, y, z, 1, 1, say nothing.
     shape = image.shape
     shape = [*shape[:3], *(n for n in shape[3:] if n != 1)]
@@ -81,7 +83,7 @@ def read_nifti(path: Path, reading: Reading, exact: bool = False) -> Stored:
         if not exact:
             with held_by_float32(path):
                 values = values.astype(np.float32)
-    return Stored(values.reshape(shape, order="A"), affine, notes, content)
+    return Stored(values.reshape(shape, order="A"), affine, own, notes, content)
 
 
 def open_nifti(path: Path) -> Any:
@@ -100,16 +102,17 @@ def open_nifti(path: Path) -> Any:
     return nib.load(path)
 
 
-def _space(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
+def _space(image: Any, path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     if isinstance(image, nib.MGHImage):
-        return np.array(image.affine, dtype=np.float64), []
+        affine = np.array(image.affine, dtype=np.float64)
+        return affine, affine, []
     if not hasattr(image.header, "get_sform"):
         raise ValueError(f"{path}: an Analyze file does not say which side is left; expected NIfTI: convert it")
     try:
         decided = decide(image.header, stored_sizes(path, image))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return decided.affine, decided.notes
+    return decided.affine, decided.stored, decided.notes
 
 
 def stored_sizes(path: Path, image: Any) -> np.ndarray:

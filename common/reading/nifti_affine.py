@@ -79,13 +79,18 @@ def decide(header: Any, stored_sizes: np.ndarray | None = None) -> Decided:
         notes.append(
             f"the file's {form} has voxels of {_sizes(sizes)}, its pixdim of {_sizes(pixdim)}: the {form} counts"
         )
-    unit = header.get_xyzt_units()[0]
+    affine, said = in_mm(stored, header.get_xyzt_units()[0])
+    return Decided(affine, stored, form, notes + said)
+
+
+def in_mm(stored: np.ndarray, unit: str) -> tuple[np.ndarray, list[str]]:
+    """An affine in a unit of length -> the same in mm, and what a person has to know; other units are taken as mm."""
     factor = MM.get(unit, 1.0)
+    if factor == 1:
+        return stored, []
     affine = np.diag([factor, factor, factor, 1.0]) @ stored
-    if factor != 1:
-        mm = _sizes(np.linalg.norm(affine[:3, :3], axis=0))
-        notes.append(f"the file's unit of length is the {unit}: its voxels of {_sizes(sizes)} are read as {mm} mm")
-    return Decided(affine, stored, form, notes)
+    before, after = (_sizes(np.linalg.norm(a[:3, :3], axis=0)) for a in (stored, affine))
+    return affine, [f"the file's unit of length is the {unit}: its voxels of {before} are read as {after} mm"]
 
 
 def _quietly(read: Any) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from . import headers, nifti
 from .dicom_series import read_dicom
 from .dicom_tags import is_dicom
 from .files import readable
-from .nifti_affine import is_usable
+from .nifti_affine import in_mm, is_usable
 from .options import Reading
 from .row_order import held_by_float32, in_rows
 
@@ -37,8 +37,9 @@ def is_volume(path: str | Path) -> bool:
 def read_volume(path: str | Path, reading: Reading = DEFAULT, exact: bool = False) -> MetaTensor:
     """(C, X, Y, Z), or (C, X, Y) of a 2D file, as stored.
 
-    Its meta holds ``affine`` and ``original_affine``, (4, 4), voxel -> mm in RAS; ``spatial_shape``, ``space``,
-    ``filename_or_obj``; ``notes``, a list of what a person has to know; and for some formats ``CONTENT``.
+    Its meta holds ``affine``, (4, 4), voxel -> mm in RAS; ``original_affine``, the same in the file's own unit, for
+    masks beside it; ``spatial_shape``, ``space``, ``filename_or_obj``; ``notes``, a list of what a person has to know;
+    and for some formats ``CONTENT``.
 
     Args:
         path: one of :data:`FORMATS`.
@@ -64,7 +65,7 @@ def read_volume(path: str | Path, reading: Reading = DEFAULT, exact: bool = Fals
     if values.dtype.byteorder not in "=|":
         values = values.astype(values.dtype.newbyteorder("="))
     meta = {
-        "original_affine": np.array(stored.affine),
+        "original_affine": np.array(stored.own),
         "spatial_shape": np.array(values.shape[1:]),
         "space": "RAS",
         "filename_or_obj": str(path),
@@ -81,8 +82,7 @@ def _read(place: Path, reading: Reading, exact: bool) -> nifti.Stored:
     if name.endswith((*nifti.SUFFIXES, *nifti.OTHERS)):
         return nifti.read_nifti(place, reading, exact)
     if name.endswith((*headers.NRRD, *headers.METAIMAGE)):
-        headers.check_header(place, reading)
-        return _by_itk(place, exact)
+        return _by_itk(place, headers.check_header(place, reading), exact)
     if is_dicom(place):
         return _of_dicom(place, reading)
     try:
@@ -95,16 +95,17 @@ def _read(place: Path, reading: Reading, exact: bool) -> nifti.Stored:
 
 def _of_dicom(place: Path, reading: Reading) -> nifti.Stored:
     values, affine, notes = read_dicom(place, reading)
-    return nifti.Stored(in_rows(values), affine, notes)
+    return nifti.Stored(in_rows(values), affine, affine, notes)
 
 
-def _by_itk(place: Path, exact: bool) -> nifti.Stored:
+def _by_itk(place: Path, unit: str, exact: bool) -> nifti.Stored:
     reader = ITKReader()
     values, meta = reader.get_data(reader.read(place))
-    affine = to_affine_nd(3, np.asarray(meta["affine"], dtype=np.float64))
+    own = to_affine_nd(3, np.asarray(meta["affine"], dtype=np.float64))
+    affine, notes = in_mm(own, unit)
+    # ITK takes its memory back: the voxels are moved elsewhere.
     if exact:
-        return nifti.Stored(np.array(values), affine, [])
+        return nifti.Stored(np.array(values), affine, own, notes)
     with held_by_float32(place):
-        # ITK takes its memory back: either way the voxels are moved elsewhere.
         turned = in_rows(values)
-        return nifti.Stored(np.array(values, np.float32) if turned is values else turned, affine, [])
+        return nifti.Stored(np.array(values, np.float32) if turned is values else turned, affine, own, notes)

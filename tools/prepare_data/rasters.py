@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -185,16 +184,14 @@ def _open(path: Path) -> Image.Image:
 
 def _read_volume(path: Path, channel: int | None) -> Raster:
     # Six seconds of imports that pictures do without.
-    from monai.transforms import LoadImage
+    from common.reading.volume import read_volume
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            volume = LoadImage(image_only=True, ensure_channel_first=False, dtype=None)(path)
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ValueError(f"{path.name}: cannot be read ({(lines or [type(error).__name__])[-1][:200]})") from error
-    values, affine = volume.numpy(), np.asarray(volume.affine, dtype=np.float64)
+        volume = read_volume(path, exact=True)
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(path), path.name, 1)) from error
+    values, affine = np.moveaxis(volume.numpy(), 0, -1), volume.affine.numpy()
+    values = values[..., 0] if values.shape[-1] == 1 else values
     if values.ndim == 4:
         if channel is None and values.shape[3] > 1:
             raise ValueError(f"{path.name}: {values.shape[3]} channels; choose one with --contrast")
@@ -203,8 +200,6 @@ def _read_volume(path: Path, channel: int | None) -> Raster:
         values = values[..., channel or 0]
     if values.ndim != 3:
         raise ValueError(f"{path.name}: an array of {_times(values.shape)}; expected a 3D volume")
-    if affine.shape != (4, 4) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise ValueError(f"{path.name}: an affine that gives voxels no size")
     return Raster(values, affine)
 
 

@@ -127,10 +127,16 @@ def read_labels(path: str, image: MetaTensor) -> torch.Tensor:
         raise ValueError(
             f"{path}: {tuple(mask.shape[1:])} voxels, the image has {tuple(image.shape[1:])}; expected its grid"
         )
-    tolerance = 1e-2 * float(np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0).min())
-    if not np.allclose(np.asarray(mask.affine), np.asarray(image.affine), atol=tolerance):
+    if not any(
+        _is_same_place(mask.meta[name], image.meta.get(name, image.affine)) for name in ("affine", "original_affine")
+    ):
         raise ValueError(f"{path}: its affine is not that of the image; expected a mask on the image's own grid")
     return torch.from_numpy(whole_numbers(mask.numpy()[0], path))
+
+
+def _is_same_place(affine: Any, other: Any) -> bool:
+    affine, other = (np.asarray(a, dtype=np.float64) for a in (affine, other))
+    return np.allclose(affine, other, rtol=0, atol=1e-2 * np.linalg.norm(other[:3, :3], axis=0).min())
 
 
 def whole_numbers(values: np.ndarray, path: str) -> np.ndarray:

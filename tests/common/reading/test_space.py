@@ -122,6 +122,33 @@ def test_units_are_honoured_and_said(tmp_path, unit, factor, form):
     np.testing.assert_array_equal(mask.affine, nib.load(path).affine)
 
 
+@pytest.mark.parametrize("extension", [".nrrd", ".mha"])
+def test_masks_without_a_unit_lie_where_programs_that_ignore_units_see_the_image(tmp_path, extension):
+    stored = affine_of(0.5, 0.5, 0.5)
+    path = header_of(tmp_path / "a.nii", stored, pixdim=[0.5] * 3, unit="micron", codes=(1, 0))
+    own = read_volume(path).meta["original_affine"]
+    np.testing.assert_array_equal(own, stored)
+    save_label_volume(tmp_path / f"mask{extension}", VALUES, own, path)
+    np.testing.assert_allclose(read_volume(tmp_path / f"mask{extension}").affine.numpy(), stored, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("um", 1e-3), ("\u00b5m", 1e-3), ("m", 1e3), ("mm", 1), ("", 1)])
+def test_units_of_nrrd_are_honoured_and_said(tmp_path, unit, factor):
+    path = write_itk(tmp_path / "a.nrrd", VALUES, GRIDS["oblique"])
+    content = path.read_bytes().replace(
+        b"space origin", f'space units: "{unit}" "{unit}" "{unit}"\nspace origin'.encode()
+    )
+    path.write_bytes(content)
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.affine.numpy(), np.diag([factor] * 3 + [1]) @ GRIDS["oblique"].affine, rtol=1e-5)
+    np.testing.assert_allclose(volume.meta["original_affine"], GRIDS["oblique"].affine, rtol=1e-5)
+    assert len(volume.meta["notes"]) == (factor != 1)
+    path.write_bytes(path.read_bytes().replace(f'"{unit}"'.encode(), b'"cm"', 1).replace(b'"cm"', b'"um"', 1))
+    if factor == 1:
+        with pytest.raises(ValueError, match="space units .*expected one unit"):
+            read_volume(path)
+
+
 @pytest.mark.parametrize("size", [5e-4, 1e-6, 1e5])
 def test_voxels_of_any_size_are_voxels(tmp_path, size):
     path = header_of(tmp_path / "a.nii", affine_of(size, size, 2 * size), pixdim=[size, size, 2 * size], codes=(1, 0))

@@ -80,7 +80,7 @@ class SaveSegmentationd(SaveImaged):
             result["mask"] = stem + self.extension
             with whole_files(folder) as side:
                 values = labels.as_tensor()[0].cpu().numpy()
-                affine = np.asarray(labels.meta["affine"], dtype=np.float64)
+                affine = np.asarray(labels.meta["original_affine"], dtype=np.float64)
                 save_label_volume(side / result["mask"], values, affine, source)
                 (side / f"{stem}.json").write_text(json.dumps(result, indent=2))
                 if self.preview:

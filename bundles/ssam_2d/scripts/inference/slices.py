@@ -63,7 +63,7 @@ class LoadSlicesd(LoadImage2Dd):
         meta = {
             "filename_or_obj": path,
             "spatial_shape": np.array(volume.shape[1:]),
-            "original_affine": affine,
+            "original_affine": volume.meta["original_affine"],
             "plane": str(self.slice_axis),
             "notes": json.dumps(volume.meta["notes"]),
         }
