@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import urllib.error
@@ -25,6 +26,8 @@ from common.preview import save_preview
 
 SERVER = "http://127.0.0.1:8000"
 OUTPUT = Path("output/clicks")
+# Where the token is looked for, as other users of a computer read command lines.
+TOKEN = "MONAI_LABEL_TOKEN"
 
 
 class Answer(NamedTuple):
@@ -41,16 +44,18 @@ class Answer(NamedTuple):
     seconds: float
 
 
-def ask(server: str, path: str, fields: dict[str, str] | None = None) -> tuple[bytes, str, float]:
+def ask(server: str, path: str, fields: dict[str, str] | None = None, token: str = "") -> tuple[bytes, str, float]:
     """Body, content type and seconds of a request, GET without fields and POST with.
 
     Raises:
         ValueError: no server there, or it refused; with its own sentence.
     """
     data = None if fields is None else urllib.parse.urlencode(fields).encode()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     start = time.perf_counter()
     try:
-        with urllib.request.urlopen(server.rstrip("/") + path, data, timeout=600) as response:
+        request = urllib.request.Request(server.rstrip("/") + path, data, headers)
+        with urllib.request.urlopen(request, timeout=600) as response:
             return response.read(), response.headers["Content-Type"], time.perf_counter() - start
     except urllib.error.HTTPError as error:
         text = error.read().decode(errors="replace")
@@ -64,14 +69,14 @@ def ask(server: str, path: str, fields: dict[str, str] | None = None) -> tuple[b
         raise ValueError(f"{server}: {reason}; start one with: bash tools/monailabel.sh STUDIES") from error
 
 
-def infer(server: str, model: str, image: str, params: dict[str, Any]) -> Answer:
+def infer(server: str, model: str, image: str, params: dict[str, Any], token: str = "") -> Answer:
     """One request for a mask.
 
     Raises:
         ValueError: see :func:`ask`.
     """
     path = f"/infer/{urllib.parse.quote(model)}?{urllib.parse.urlencode({'image': image, 'output': 'all'})}"
-    body, kind, seconds = ask(server, path, {"params": json.dumps(params)})
+    body, kind, seconds = ask(server, path, {"params": json.dumps(params)}, token)
     if not kind.startswith("multipart"):
         return Answer(None, json.loads(body), seconds)
     parts = split_parts(body, kind.split("boundary=")[1].split(";")[0].strip('"'))
@@ -98,10 +103,10 @@ def describe(answer: Answer) -> str:
     return f"{found}: server {server:.2f} s, round trip {answer.seconds:.2f} s for {size:.1f} MB{cache}"
 
 
-def show_server(server: str) -> None:
+def show_server(server: str, token: str = "") -> None:
     """Print models and images."""
-    info = json.loads(ask(server, "/info/")[0])
-    images = json.loads(ask(server, "/datastore/?output=all")[0]).get("objects", {})
+    info = json.loads(ask(server, "/info/", token=token)[0])
+    images = json.loads(ask(server, "/datastore/?output=all", token=token)[0]).get("objects", {})
     for name, model in info["models"].items():
         print(f"model  {name} ({model['type']}): {', '.join(k for k in model['labels'] if k != 'background')}")
     for image in sorted(images):
@@ -135,6 +140,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("image", nargs="?", help="name of an image on the server, without its extension")
     parser.add_argument("--server", default=SERVER, help=f"address ({SERVER})")
+    parser.add_argument(
+        "--token", default=os.environ.get(TOKEN, ""), help=f"of a server that wants one (the variable {TOKEN})"
+    )
     parser.add_argument("--model", default="fastsam3d_deepgrow", help="name of the model (fastsam3d_deepgrow)")
     parser.add_argument("--list", action="store_true", help="show the server's models and images")
     voxel = {"nargs": 3, "type": int, "action": "append", "metavar": ("I", "J", "K")}
@@ -180,12 +188,12 @@ def main(given: list[str] | None = None) -> int:
         parser.error("--picture draws clicks in a volume: expected a --click, and masks as .nii.gz")
     try:
         if options.list:
-            show_server(options.server)
+            show_server(options.server, options.token)
             return 0
         check_writable(options.output)
         for turn in range(options.repeat):
             for number, params in enumerate(requests_of(options), start=1):
-                answer = infer(options.server, options.model, options.image, params)
+                answer = infer(options.server, options.model, options.image, params, options.token)
                 print(f"{turn + 1}.{number}  {describe(answer)}", flush=True)
                 stem = f"{options.image}_{options.model}_{number}"
                 with whole_files(options.output) as side:

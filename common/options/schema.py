@@ -109,6 +109,10 @@ def _evaluated(resolver: ReferenceResolver, name: str, expression: str) -> Any:
         ) from error
 
 
+# What MONAI Label writes into every configuration that it reads.
+OF_SERVERS = ("use_click",)
+
+
 def _unused(resolver: ReferenceResolver) -> list[str]:
     """The ids at the top with a value that no part refers to, and that are no part themselves: misspelt options."""
     top = [name for name in resolver.items if name and resolver.sep not in name and not name.startswith("_")]
@@ -116,6 +120,7 @@ def _unused(resolver: ReferenceResolver) -> list[str]:
     for item in resolver.items.values():
         if isinstance(item.get_config(), str):
             used.update(name.split(resolver.sep)[0] for name in resolver.match_refs_pattern(item.get_config()))
+    top = [name for name in top if name not in OF_SERVERS]
     left = {name: resolver.items[name].get_config() for name in top if name not in used and not is_being_resolved(name)}
     return [name for name, value in left.items() if value is not None and not _is_part(value)]
 

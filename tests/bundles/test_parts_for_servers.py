@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A server resolves some ids of inference.json, one by one and without an image."""
+"""MONAI Label writes some ids of inference.json itself, and resolves others one by one and without an image."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_what_monai_label_reads_needs_no_image(name):
     try:
         parser = ConfigParser()
         parser.read_config(str(bundle / "configs" / "inference.json"))
-        parser["bundle_root"] = str(bundle)
+        parser.config.update({"bundle_root": str(bundle), "use_click": False, "device": "cpu"})
         for key in ("network_def", "preprocessing", "inferer", "postprocessing"):
             assert parser.get_parsed_content(key) is not None
     finally:

@@ -57,6 +57,14 @@ class Server:
         return (self.folder / "server.log").read_text(errors="replace")
 
 
+def reader(server: Server):
+    """The process that reads images and computes."""
+    import psutil
+
+    children = psutil.Process(server.process.pid).children()
+    return next(p for p in children if "sam_bundles.worker" in p.cmdline())
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

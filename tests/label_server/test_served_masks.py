@@ -28,12 +28,12 @@ def command_line(bundle: Path, output: Path, **options) -> tuple[np.ndarray, dic
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
     for key, value in {"output_dir": str(output), **options}.items():
         command += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
-    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=bundle, capture_output=True, encoding="utf-8", timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (mask,) = [p for p in output.rglob("*_seg.*") if p.suffix != ".json" and "overlay" not in p.name]
     (summary,) = output.rglob("*.json")
     values = np.asarray(Image.open(mask)).T if mask.suffix == ".png" else np.asarray(nib.load(mask).dataobj)
-    return values, json.loads(summary.read_text())
+    return values, json.loads(summary.read_text(encoding="utf-8"))
 
 
 def assert_same(served: tuple[np.ndarray, dict], direct: tuple[np.ndarray, dict]) -> None:

@@ -80,14 +80,53 @@ def test_images_that_may_only_be_read_are_served_by_links(tmp_path, monkeypatch,
     (studies / "series").mkdir(parents=True)
     (studies / "labels").mkdir()
     (studies / "scan.nii.gz").write_bytes(b"")
-    assert command.checked_studies(str(studies), tmp_path / "app") == str(studies)
+    assert command.checked_studies(str(studies), tmp_path / "app") == (str(studies), [])
     monkeypatch.setattr(os, "access", lambda *given: False)
     for _ in range(2):
-        served = Path(command.checked_studies(str(studies), tmp_path / "app"))
+        served, linked = command.checked_studies(str(studies), tmp_path / "app")
+        served = Path(served)
+    assert linked == [str(studies)]
     assert served == tmp_path / "app" / "studies" / "archive"
     assert sorted(p.name for p in served.iterdir()) == ["scan.nii.gz", "series"]
     assert (served / "scan.nii.gz").resolve() == studies / "scan.nii.gz"
     assert f"labels go to {served / 'labels'}" in capsys.readouterr().out
+
+
+def test_other_computers_need_a_token(tmp_path, capsys):
+    for host in ("0.0.0.0", "192.0.2.1", "::", "labels.example.org"):
+        assert command.main([str(tmp_path), "--host", host, "--set-up-only"]) == 1
+        assert "lets other computers in: expected --token" in capsys.readouterr().err
+    for host in ("127.0.0.1", "127.0.0.5", "localhost", "::1"):
+        assert command.rules(command.arguments().parse_args([".", "--host", host])).token == ""
+    given = command.rules(command.arguments().parse_args([".", "--host", "192.0.2.1", "--token"]))
+    assert len(given.token) >= 32
+    assert "192.0.2.1" in given.hosts
+    assert given.token not in repr(given)
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--token", "short"], "--token is too short"),
+        (["--token", "with blanks in it, and long"], "other characters"),
+        (["--allow-origin", "*"], "expected an address such as"),
+        (["--allow-origin", "https://a.example/path"], "expected an address such as"),
+        (["--allow-host", "a.example:80"], "without a port"),
+        (["--max-upload", "0"], "expected MiB"),
+    ],
+)
+def test_what_is_allowed_is_checked(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        command.rules(command.arguments().parse_args([".", *options]))
+
+
+def test_the_server_gets_its_rules_as_a_variable(monkeypatch):
+    options = [".", "--token", "a-token-of-some-length", "--allow-host", "A.example", "--allow-folder", "/data"]
+    rules = command.rules(command.arguments().parse_args(options), ["/archive"])
+    for name, value in rules.to_environment().items():
+        monkeypatch.setenv(name, value)
+    read = type(rules).from_environment()
+    assert (read.token, "a.example" in read.hosts, read.folders) == (rules.token, True, ["/archive", "/data"])
 
 
 def test_a_port_in_use_is_named(capsys):

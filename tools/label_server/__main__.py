@@ -14,6 +14,7 @@ import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .app.sam_bundles.rules import LOCAL, Rules
@@ -43,7 +44,9 @@ def arguments() -> argparse.ArgumentParser:
         "--token",
         nargs="?",
         const="",
-        help="key that every client has to give; one is made where none is named. Needed to listen elsewhere",
+        default=os.environ.get("MONAI_LABEL_TOKEN"),
+        help="key that every client has to give (the variable MONAI_LABEL_TOKEN); made where it is not named. Needed "
+        "to listen on another address",
     )
     listed_names = {"action": "append", "default": []}
     parser.add_argument(
@@ -51,6 +54,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--allow-origin", **listed_names, metavar="URL", help="web page of another origin that may talk to it"
+    )
+    parser.add_argument(
+        "--allow-folder", **listed_names, metavar="FOLDER", help="folder that links among the studies may lead to"
     )
     parser.add_argument("--max-upload", type=int, default=4096, metavar="MIB", help="of one request (4096)")
     parser.add_argument("--labels", default="", help="what you will click on in volumes, such as liver,spleen")
@@ -73,8 +79,8 @@ def listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def checked_studies(studies: str, app: Path) -> str:
-    """The absolute path of a folder that the server may write to, or an address as it is.
+def checked_studies(studies: str, app: Path) -> tuple[str, list[str]]:
+    """The absolute path of a folder that the server may write to, or an address as it is; and where links in it lead.
 
     MONAI Label keeps its list of images and the labels in the folder of the images: where that cannot be, a folder in
     ``app`` with links to them takes its place.
@@ -83,7 +89,7 @@ def checked_studies(studies: str, app: Path) -> str:
         ValueError: no such folder.
     """
     if studies.startswith(("http://", "https://")):
-        return studies
+        return studies, []
     folder = Path(studies).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{studies}: no such folder; expected a folder of images, or the http:// address of DICOMweb")
@@ -91,14 +97,14 @@ def checked_studies(studies: str, app: Path) -> str:
         print(f"{studies} has no images yet: put them right into it, and each DICOM series in a folder of its own")
     folder = folder.resolve()
     if os.access(folder, os.W_OK | os.X_OK):
-        return str(folder)
+        return str(folder), []
     links = app / "studies" / folder.name
     links.mkdir(parents=True, exist_ok=True)
     for item in folder.iterdir():
         if item.name != "labels" and not (links / item.name).is_symlink():
             (links / item.name).symlink_to(item)
     print(f"{studies} is not writable: links to its images are served, labels go to {links / 'labels'}")
-    return str(links)
+    return str(links), [str(folder)]
 
 
 def check_port(host: str, port: int) -> None:
@@ -111,8 +117,8 @@ def check_port(host: str, port: int) -> None:
             raise ValueError(f"{host}:{port}: {error}; is another server running? Give another --port") from error
 
 
-def rules(options: argparse.Namespace) -> Rules:
-    """Who may talk to the server.
+def rules(options: argparse.Namespace, linked: Sequence[str] = ()) -> Rules:
+    """Who may talk to the server, and which folders it reads beside that of the studies.
 
     Raises:
         ValueError: it would listen to other computers without a token, or something that is no token, name or origin.
@@ -139,7 +145,8 @@ def rules(options: argparse.Namespace) -> Rules:
     own = [] if options.host in ("0.0.0.0", "::") else [f"[{options.host}]" if ":" in options.host else options.host]
     hosts = [*LOCAL, *own, *(name.lower() for name in options.allow_host)]
     origins = [origin.lower() for origin in options.allow_origin]
-    return Rules(list(dict.fromkeys(hosts)), origins, token or "", options.max_upload * 2**20)
+    folders = [*linked, *(str(Path(folder).expanduser().resolve()) for folder in options.allow_folder)]
+    return Rules(list(dict.fromkeys(hosts)), origins, token or "", options.max_upload * 2**20, folders)
 
 
 def is_loopback(host: str) -> bool:
@@ -188,10 +195,10 @@ def main(given: list[str] | None = None) -> int:
         if unknown or not names:
             raise ValueError(f"--bundles {options.bundles}: expected some of {', '.join(FOLDERS)}")
         app = options.app.expanduser().resolve()
-        studies = checked_studies(options.studies, app)
+        studies, linked = checked_studies(options.studies, app)
         if not options.set_up_only:
             check_port(options.host, options.port)
-        allowed = rules(options)
+        allowed = rules(options, linked)
         models, remarks = make_app(app, names, labels, options.fresh_weights)
     except ValueError as error:
         print(error, file=sys.stderr)

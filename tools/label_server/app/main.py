@@ -8,8 +8,11 @@ MONAI Label looks here for the one class that names ``MONAILabelApp`` among its 
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
+
+import requests
 
 # As a module, because the class in it names MONAILabelApp too.
 import stock_app
@@ -22,11 +25,14 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import strtobool
 from sam_bundles.labels import check_trained, with_current_labels
+from sam_bundles.rules import TASK, Rules
 from sam_bundles.served_bundle import ServedBundle
 from sam_bundles.studies import SeriesFolders
 from sam_bundles.tools import ClickTool
 from sam_bundles.uncertainty import Uncertain, Uncertainty
 from sam_bundles.worker import Worker
+
+logger = logging.getLogger(__name__)
 
 
 class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
@@ -58,6 +64,8 @@ class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
             return super().init_datastore()
         return SeriesFolders(
             self.studies,
+            Rules.from_environment().folders,
+            TASK not in os.environ,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
@@ -121,6 +129,18 @@ class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
         if mode:
             self.worker = Worker(settings.MONAI_LABEL_INFER_TIMEOUT)
             self.worker.start()
+
+    def _local_request(self, url: str, params: dict[str, Any] | None, action: str) -> Any:
+        """From a background task to the server; that it does not answer must not spoil what the task did."""
+        token = Rules.from_environment().token
+        address = f"http://127.0.0.1:{settings.MONAI_LABEL_SERVER_PORT}{url}"
+        try:
+            answer = requests.post(address, json=params or {}, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+            answer.raise_for_status()
+            return answer.json()
+        except requests.RequestException as error:
+            logger.warning("%s was not started: %s", action, error)
+            return None
 
     def on_init_complete(self) -> None:
         """Tell the person at the keyboard what to do next."""

@@ -234,9 +234,6 @@ def add_image(background: BackgroundTasks, file: UploadFile, image: Id = "", par
     sent = Path(file.filename or "").name
     file = checked(file)
     name = image or given.is_name(sent[: len(sent) - len(file.filename.removeprefix("upload"))])
-    store = app_instance().datastore()
-    if name in store.list_images():
-        raise Refusal(409, f"there is an image {name!r} already: give this one another name")
     return stored_by(background, datastore.add_image, background, name, as_object(params), file)
 
 
@@ -421,6 +418,6 @@ def dicom(request: Request, path: str) -> Response:
 @pages.get("/ohif/{path:path}")
 def ohif(path: str) -> FileResponse:
     """OHIF's files; every other address below is one of its pages."""
-    file = (OHIF / path).resolve()
+    file = (OHIF / path.replace("\0", "")).resolve()
     inside = file.is_file() and file.is_relative_to(OHIF.resolve())
     return FileResponse(file if inside else OHIF / "index.html")

@@ -8,6 +8,7 @@ MONAI Label's own application answers any web page, hands requests on unread, an
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,7 +24,7 @@ from starlette.exceptions import HTTPException
 from .gate import Gate
 from .requests import describe
 from .routes import pages, router
-from .rules import Rules
+from .rules import TASK, Rules
 
 # More than may wait for a mask, so that others are always answered.
 THREADS = 96
@@ -34,6 +35,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Start MONAI Label's app, and end what it started."""
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     instance = app_instance()
+    os.environ[TASK] = "true"
     instance.server_mode(True)
     instance.on_init_complete()
     yield
@@ -46,6 +48,10 @@ def describe_errors(app: FastAPI) -> None:
     @app.exception_handler(ValueError)
     def bad_input(request: Request, error: ValueError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 400)
+
+    @app.exception_handler(FileExistsError)
+    def there_already(request: Request, error: FileExistsError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 409)
 
     @app.exception_handler(RequestValidationError)
     def bad_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
