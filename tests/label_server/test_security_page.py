@@ -11,9 +11,9 @@ PAGE = TESTS.parents[1] / "docs" / "security.md"
 
 
 def test_each_promise_names_its_tests():
-    promises = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "`test_" in line]
+    promises = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ") and "`test_" in line]
     assert len(promises) > 10
     for promise in promises:
         for file, name in re.findall(r"`(test_\w+)\.py::(test_\w+)`", promise):
-            text = "\n".join(p.read_text() for p in TESTS.parent.rglob(f"{file}.py"))
+            text = "\n".join(p.read_text(encoding="utf-8") for p in TESTS.parent.rglob(f"{file}.py"))
             assert f"def {name}(" in text, promise
