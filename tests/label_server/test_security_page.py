@@ -11,7 +11,8 @@ PAGE = TESTS.parents[1] / "docs" / "security.md"
 
 
 def test_each_promise_names_its_tests():
-    promises = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ") and "`test_" in line]
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    promises = [line for line in lines if line.startswith("| ") and "`test_" in line]
     assert len(promises) > 10
     for promise in promises:
         for file, name in re.findall(r"`(test_\w+)\.py::(test_\w+)`", promise):
