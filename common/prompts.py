@@ -34,6 +34,7 @@ class ObjectPrompt:
         box: lowest and highest voxel, both inside the box.
         scribble: file of a label map: 1 foreground, 2 background strokes.
         previous_mask: file of the object's last mask, nonzero inside.
+        notes: what was changed of it, for whoever asked.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ObjectPrompt:
     box: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     scribble: str | None = None
     previous_mask: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def foreground(self) -> tuple[tuple[float, float, float], ...]:
@@ -52,6 +54,25 @@ class ObjectPrompt:
         """The same prompts and further points, which come first."""
         more = tuple(tuple(float(x) for x in p) for p in points)
         return replace(self, points=more + self.points, labels=tuple(int(v) for v in labels) + self.labels)
+
+
+def check_counts(prompts: Sequence[ObjectPrompt], max_objects: int, max_clicks: int) -> None:
+    """Refuse more than can be answered while somebody waits.
+
+    Args:
+        prompts: of a request.
+        max_objects: in it.
+        max_clicks: of an object.
+
+    Raises:
+        ValueError: more of them.
+    """
+    if len(prompts) > max_objects:
+        raise ValueError(f"{len(prompts)} objects: expected at most {max_objects}; max_objects raises it")
+    for prompt in prompts:
+        if len(prompt.points) > max_clicks:
+            count = len(prompt.points)
+            raise ValueError(f"{prompt.name}: {count} clicks: expected at most {max_clicks}; max_clicks raises it")
 
 
 def read_prompts(data: Mapping[str, Any], shape: Sequence[int]) -> list[ObjectPrompt]:
@@ -118,13 +139,15 @@ def _read_object(name: str, given: Mapping[str, Any], shape: Sequence[int]) -> O
         _check_inside(name, "points", np.array(point), shape)
     points = foreground + background + [p for p, _ in kept]
     labels = [1] * len(foreground) + [0] * len(background) + [v for _, v in kept]
+    box, notes = _read_box(name, given.get("box"), shape)
     prompt = ObjectPrompt(
         name,
         tuple(points),
         tuple(labels),
-        _read_box(name, given.get("box"), shape),
+        box,
         _read_file(name, "scribble", given.get("scribble")),
         _read_file(name, "previous_mask", given.get("previous_mask")),
+        notes,
     )
     if not (prompt.foreground or prompt.box or prompt.scribble or prompt.previous_mask):
         raise ValueError(
@@ -179,19 +202,26 @@ def _read_labels(name: str, value: Any, count: int) -> list[int]:
     return [int(v) for v in labels]
 
 
-def _read_box(name: str, value: Any, shape: Sequence[int]) -> tuple | None:
+def _read_box(name: str, value: Any, shape: Sequence[int]) -> tuple[tuple | None, tuple[str, ...]]:
+    """Lowest and highest voxel, and what was changed of them."""
     if value is None:
-        return None
+        return None, ()
     box = _numbers(value)
     if box is not None and box.shape == (6,):
         box = box.reshape(2, 3)
     if box is None or box.shape != (2, 3):
         raise ValueError(f"{name}: box is {value!r}: expected [[i, j, k], [i, j, k]], lowest and highest voxel")
+    # Many count the end of a box as the first voxel beyond it.
+    beyond = (box[1] > np.array(shape) - 0.5) & (box[1] <= shape)
+    notes = ()
+    if beyond.any():
+        box[1] = np.where(beyond, np.array(shape) - 1.0, box[1])
+        notes = (f"the box was cut off at the last voxel of the volume, {[n - 1 for n in shape]}",)
     for corner in box:
         _check_inside(name, "box corner", corner, shape)
     if (box[0] > box[1]).any():
         raise ValueError(f"{name}: box {value!r} has a minimum above its maximum: expected [lowest, highest] voxel")
-    return tuple(tuple(float(x) for x in corner) for corner in box)
+    return tuple(tuple(float(x) for x in corner) for corner in box), notes
 
 
 def _read_file(name: str, key: str, value: Any) -> str | None:

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from common.prompts import ObjectPrompt, read_prompts
+from common.prompts import ObjectPrompt, check_counts, read_prompts
 
 SHAPE = (20, 30, 40)
 
@@ -85,3 +85,21 @@ def test_further_points_come_first():
 def test_what_is_wrong_is_said(data, message):
     with pytest.raises(ValueError, match=message):
         read(**data)
+
+
+def test_a_box_that_ends_at_the_shape_is_cut_off_and_told():
+    (prompt,) = read(box=[[0, 3, 4], [20, 30, 7]])
+    assert prompt.box == ((0.0, 3.0, 4.0), (19.0, 29.0, 7.0)) and "[19, 29, 39]" in prompt.notes[0]
+    assert read(box=[[0, 3, 4], [19.4, 29, 7]])[0].notes == ()
+    for beyond in ([21, 30, 7], [20.5, 29, 7]):
+        with pytest.raises(ValueError, match="outside the volume"):
+            read(box=[[0, 3, 4], beyond])
+
+
+def test_more_than_can_be_answered_is_refused():
+    prompts = read(objects={str(k): [[1, 2, 3]] * 5 for k in range(4)})
+    check_counts(prompts, 4, 5)
+    with pytest.raises(ValueError, match="4 objects: expected at most 3; max_objects raises it"):
+        check_counts(prompts, 3, 5)
+    with pytest.raises(ValueError, match="0: 5 clicks: expected at most 4; max_clicks raises it"):
+        check_counts(prompts, 4, 4)

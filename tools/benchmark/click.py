@@ -143,11 +143,11 @@ class Table:
 
     def ours(self, network: FastSAM3D, points: Tensor, labels: Tensor, last: Tensor | None = None) -> Tensor:
         """Label map of N objects on the cube, by the functions that the bundle's inferer calls."""
-        return self.label_map([logits for logits, _ in self.decode(network, points, labels, last)])
+        return self.label_map([answer.logits for answer in self.decode(network, points, labels, last)])
 
     def whole_cube(self, network: FastSAM3D, points: Tensor, labels: Tensor) -> Tensor:
         """The same for a mask without an end: nothing is spared on the way to the voxels."""
-        return self.label_map([logits.abs() + 1 for logits, _ in self.decode(network, points, labels)])
+        return self.label_map([answer.logits.abs() + 1 for answer in self.decode(network, points, labels)])
 
     def label_map(self, masks: list[Tensor]) -> Tensor:
         """Logits (1, 4d, 4h, 4w) of N objects on the cube's voxels."""

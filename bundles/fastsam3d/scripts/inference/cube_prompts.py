@@ -13,7 +13,7 @@ from ..common.geometry import Grid, resample
 from ..networks.drawing import LARGEST_LOGIT
 from .decoding import CubePrompt
 from .scene import Scene
-from .search import Look, View
+from .search import Look, Stage, View
 from .target import Target
 
 
@@ -35,6 +35,8 @@ def cube_prompt(scene: Scene, target: Target, look: Look, cells: Grid, last: Vie
     inside = np.flatnonzero(cube.holds(places))
     places = places[inside]
     known = target.at_first if last is None else last.look.clicks
+    # What nobody said need not be followed.
+    given = [i for i in np.argsort(target.order[inside]) if target.order[inside[i]] >= 0]
     box = None
     if target.box_mm is not None:
         corners = cube.to_voxels(target.box_mm)
@@ -47,6 +49,9 @@ def cube_prompt(scene: Scene, target: Target, look: Look, cells: Grid, last: Vie
         _given_logits(scene, target, cells) if last is None else _last_logits(last, cells),
         max(1, int((inside < known).sum())),
         torch.as_tensor(cells.to_voxels(places), dtype=torch.float32, device=device),
+        torch.as_tensor(given, dtype=torch.long, device=device),
+        last is None and target.has_mask,
+        look.stage is Stage.AROUND,
     )
 
 
@@ -57,14 +62,13 @@ def _last_logits(last: View, cells: Grid) -> Tensor:
 
 
 def _given_logits(scene: Scene, target: Target, cells: Grid) -> Tensor | None:
-    """(1, *cells.shape): of the user's last mask and strokes, None where there are none."""
+    """(1, *cells.shape): of the user's last mask, or else of the strokes; None where there is neither."""
     logits = None
     if target.prompt.previous_mask:
         mask = (scene.masks[target.prompt.previous_mask] > 0).float()
         logits = (2 * resample(mask[None], scene.grid, cells)[0] - 1) * LARGEST_LOGIT
-    if target.prompt.scribble:
+    if target.prompt.scribble and logits is None:
         strokes = scene.masks[target.prompt.scribble]
         drawn, _ = resample(torch.stack([strokes == 1, strokes == 2]).float(), scene.grid, cells)
-        stroke = (drawn[:1] - drawn[1:]) * LARGEST_LOGIT
-        logits = stroke if logits is None else torch.where(stroke != 0, stroke, logits)
+        logits = (drawn[:1] - drawn[1:]) * LARGEST_LOGIT
     return logits

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
 from ..common.bounded_cache import digest
 from ..common.geometry import Grid
-from ..common.prompts import read_prompts
+from ..common.prompts import check_counts, read_prompts
 from ..common.request import put_request, single, take_request
 from ..common.viewer_prompts import from_viewer, stroke_values
 from ..volumes import read_mask
@@ -30,9 +31,20 @@ class ReadRequestd(MapTransform):
     See :mod:`..common.request`. ``meta["prompt_masks"]`` is a uint8 tensor (files, X, Y, Z) with every scribble and
     previous mask, in the order in which the prompts name them.
 
+    Args:
+        keys: of the image.
+        max_objects: in a request.
+        max_clicks: of an object.
+
     Raises:
-        ValueError: see :func:`..common.prompts.read_prompts` and :func:`..volumes.read_mask`.
+        ValueError: see :func:`..common.prompts.read_prompts` and :func:`..volumes.read_mask`; more objects or clicks.
     """
+
+    def __init__(self, keys: KeysCollection = "image", max_objects: int = 100, max_clicks: int = 1000) -> None:
+        super().__init__(keys)
+        if max_objects < 1 or max_clicks < 1:
+            raise ValueError(f"max_objects {max_objects}, max_clicks {max_clicks}: expected positive numbers")
+        self.max_objects, self.max_clicks = max_objects, max_clicks
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -40,6 +52,7 @@ class ReadRequestd(MapTransform):
             image = d[key]
             request = from_viewer(d, image.shape[1:])
             prompts = read_prompts(request, tuple(image.shape[1:]))
+            check_counts(prompts, self.max_objects, self.max_clicks)
             put_request(image, prompts)
             masks = []
             for prompt in prompts:

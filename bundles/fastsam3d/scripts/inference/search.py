@@ -68,16 +68,18 @@ class View:
         grid: the cells of the logits, over the same space as the cube.
         logits: (1, *grid.shape).
         inside: (*grid.shape) bool, where the image is.
-        score: predicted IoU.
+        score: predicted IoU, None where the network was not asked.
         ignored: how many of the clicks the network did not follow, see :func:`.honoured.honoured`.
+        given: (1, *grid.shape) logits of the last mask that the clicks went on from, if there was one.
     """
 
     look: Look
     grid: Grid
     logits: Tensor
     inside: Tensor
-    score: float
+    score: float | None
     ignored: int = 0
+    given: Tensor | None = None
 
     # Both are asked for many times in a request.
     @cached_property
@@ -121,6 +123,9 @@ def next_look(target: Target, seen: Sequence[View], image: Grid, settings: Setti
         settings: how cubes are chosen.
     """
     count, rounds = len(target.labels), settings.rounds
+    if not seen and target.has_mask:
+        # The cube was chosen by the mask, which tells the object's size better than an answer.
+        return Look(Stage.CLICKS, target.cube, count, rounds, FIRST_PROMPT, anew=True)
     if not seen:
         return Look(Stage.GLIMPSE, target.cube, min(count, target.at_first), 1, FIRST_PROMPT, anew=True)
     last = seen[-1]
@@ -139,7 +144,7 @@ def next_look(target: Target, seen: Sequence[View], image: Grid, settings: Setti
     if why := _too_narrow(last, target.foreground_mm):
         coarser = zoom.coarser(cube, image, settings.cube_size)
         return None if coarser is None else Look(Stage.AROUND, coarser, count, rounds, why)
-    if stage is Stage.AROUND:
+    if stage is Stage.AROUND or target.has_mask:
         return None
     finer = _finer(target, last, image, settings, zoom.NARROWER)
     return None if finer is None else Look(Stage.WITHIN, finer, count, rounds, SMALL)

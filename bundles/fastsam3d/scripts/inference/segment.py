@@ -30,7 +30,7 @@ from .scene import Scene
 from .search import Look, Settings, View, making_up_the_mask, next_look
 from .speed.fast_path import FastPath
 from .summary import summarise
-from .target import Target, place, shared_cubes
+from .target import Target, last_mask, place, shared_cubes
 
 
 class Segmentation(NamedTuple):
@@ -39,20 +39,22 @@ class Segmentation(NamedTuple):
     Attributes:
         labels: (X, Y, Z) uint8 or uint16: 0 background, then the objects in the order of the prompts.
         summary: plain JSON types: what was segmented, how large, in which cubes, in which time.
-        scores: predicted IoU of each object.
+        scores: predicted IoU of each object, None of a last mask that no click changed.
         views: the views that make up each object's mask, see :func:`.search.making_up_the_mask`.
+        given: (X, Y, Z) bool, the last mask of each object, None where there was none.
         grid: where the voxels lie.
     """
 
     labels: Tensor
     summary: dict[str, Any]
-    scores: list[float]
+    scores: list[float | None]
     views: list[list[View]]
+    given: list[Tensor | None]
     grid: Grid
 
     def logits(self, index: int) -> Tensor:
         """(X, Y, Z) float32 of an object, counted from 0; very low where it was not looked for."""
-        return object_logits(self.views[index], self.grid, self.labels.device)
+        return object_logits(self.views[index], self.grid, self.labels.device, self.given[index])
 
 
 class Segmenter:
@@ -73,6 +75,7 @@ class Segmenter:
         rounds, one_way: how often the decoder is asked for the first prompts, and whether a further click changes the
             mask in one direction alone, see :func:`.decoding.decode_clicks`.
         cache_bytes: of the embeddings that are kept, with the logits of the clicks on them.
+        max_rounds: of ``rounds``, each of which takes as long as the first.
 
     Raises:
         ValueError: an argument out of its range.
@@ -90,11 +93,14 @@ class Segmenter:
         rounds: int = 1,
         one_way: bool | str = True,
         cache_bytes: int = 1 << 29,
+        max_rounds: int = 20,
     ) -> None:
         if normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation {normalisation!r}: expected {' or '.join(NORMALISATIONS)}")
         if cube_size < 1 or rounds < 1 or not spacing > 0:
             raise ValueError(f"cube_size {cube_size}, rounds {rounds}, spacing {spacing}: expected positive numbers")
+        if rounds > max_rounds:
+            raise ValueError(f"rounds {rounds}: expected at most {max_rounds}; max_rounds raises it")
         if small_cube_size is not None and small_cube_size < 1:
             raise ValueError(f"small_cube_size {small_cube_size}: expected a positive number, or null for cube_size")
         self.settings = Settings(cube_size, min(small_cube_size or cube_size, cube_size), spacing, rounds)
@@ -159,10 +165,11 @@ class Segmenter:
                     viewing.follow(targets[i], seen[i])
                     bar.update()
         views = [making_up_the_mask(s) for s in seen]
-        labels = label_map(views, scene.grid, scene.image.device)
-        voxels = count_voxels(labels, views, scene.grid)
+        given = [last_mask(scene, t) for t in targets]
+        labels = label_map(views, scene.grid, scene.image.device, given)
+        voxels = count_voxels(labels, views, scene.grid, given)
         summary = {**summarise(scene, targets, seen, voxels), **viewing.summary()}
-        return Segmentation(labels, summary, [v[0].score for v in views], views, scene.grid)
+        return Segmentation(labels, summary, [v[0].score for v in views], views, given, scene.grid)
 
 
 class _Shown(NamedTuple):
@@ -229,9 +236,11 @@ class _Viewing:
             results = decode_clicks(self.network, memory, prompts, looks[0].rounds, self.config.one_way)
             self.decoded += memory.decoded - before
         self.seconds["decode"] += self._now() - start
-        for views, look, prompt, (logits, score) in zip(seen, looks, prompts, results, strict=True):
-            logits, ignored = honoured(logits, prompt.cells, prompt.labels)
-            views.append(View(look, shown.cells, logits, memory.inside, score, ignored))
+        for views, look, prompt, answer in zip(seen, looks, prompts, results, strict=True):
+            clicks = prompt.cells[prompt.given], prompt.labels[prompt.given]
+            logits, ignored = honoured(answer.logits, *clicks, any(v.bounds for v in views))
+            before = prompt.mask if prompt.goes_on else None
+            views.append(View(look, shown.cells, logits, memory.inside, answer.score, ignored, before))
 
     def _encode(self, cube: Grid) -> CubeMemory:
         """Resample the volume to the cube and encode it."""

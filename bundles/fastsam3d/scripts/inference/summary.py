@@ -44,7 +44,7 @@ def _describe(
 ) -> dict[str, Any]:
     views, looks = making_up_the_mask(seen), cubes_looked_at(seen)
     prompt = target.prompt
-    notes = list(target.notes)
+    notes = [*prompt.notes, *target.notes]
     if ignored := max(v.ignored for v in views):
         notes.append(IGNORED.format(ignored))
     notes += [
@@ -60,7 +60,8 @@ def _describe(
         "label": value,
         "voxels": voxels,
         "volume_ml": rounded(volume_ml),
-        "predicted_iou": round(min(1.0, max(0.0, views[0].score)), 4),
+        # Nobody knows how good a mask is that was given and that no click changed.
+        "predicted_iou": None if views[0].score is None else round(min(1.0, max(0.0, views[0].score)), 4),
         "prompts": {
             "points": [list(p) for p in prompt.points],
             "point_labels": list(prompt.labels),

@@ -24,6 +24,8 @@ FINEST = 4
 NARROWER, MUCH_NARROWER = 2.0, 2.8
 # Voxels of a cube along a cell of the default network's logits.
 CELL = 2
+# A box of so few slices, and so much thinner than wide, was drawn on slices.
+FLAT_SLICES, FLAT = 4, 0.75
 # Spacings are steps of sqrt(2) from the default one, so that similar masks lead to the same cube (and embedding).
 STEP = math.sqrt(2.0)
 
@@ -56,6 +58,28 @@ def box_corners_mm(box: Sequence[Sequence[float]], image: Grid) -> np.ndarray:
     """(8, 3) mm: the corners of a box given by its lowest and highest voxel, both inside it."""
     low, high = np.array(box[0]) - 0.5, np.array(box[1]) + 0.5
     return image.to_mm(np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, 8).T)
+
+
+def thickened(box: Sequence[Sequence[float]], image: Grid) -> list[list[float]] | None:
+    """A box drawn on one slice or a few, as thick as it is wide, within the image; None for one that is not flat.
+
+    A box of few slices says where the object is in them, and nothing of how far it goes on.
+
+    Args:
+        box: lowest and highest voxel, both inside it.
+        image: the volume's grid.
+    """
+    low, high = np.array(box[0], dtype=float), np.array(box[1], dtype=float)
+    sides = (high - low + 1) * image.spacing
+    axis = int(sides.argmin())
+    narrower_side = float(np.delete(sides, axis).min())
+    if high[axis] - low[axis] + 1 > FLAT_SLICES or sides[axis] > FLAT * narrower_side:
+        return None
+    half = narrower_side / image.spacing[axis] / 2
+    middle = (low[axis] + high[axis]) / 2
+    low[axis] = max(0.0, min(low[axis], middle - half + 0.5))
+    high[axis] = min(image.shape[axis] - 1.0, max(high[axis], middle + half - 0.5))
+    return [low.tolist(), high.tolist()]
 
 
 def extent(mask: Tensor) -> tuple[list[int], list[int]]:

@@ -180,13 +180,13 @@ def test_a_first_click_that_was_asked_once_goes_on_from_its_answer():
 
     network = Growing()
     memory, given = memory_of(network), [prompt((10, 16, 16)), prompt((20, 16, 16))]
-    ((once, _),) = decode_clicks(network, memory, given[:1], rounds=1)
+    ((once, *_),) = decode_clicks(network, memory, given[:1], rounds=1)
     both = decode_clicks(network, memory, given, rounds=3)
-    assert (once == 1).all() and all((logits == 3).all() for logits, _ in both)
+    assert (once == 1).all() and all((logits == 3).all() for logits, *_ in both)
     # The one goes on, the other begins; what is known is not asked again, and a known last answer is no shorter way.
     assert sorted(network.rounds) == [1, 2, 3] and memory.decoded == 6
     for rounds, known in ((1, once), (3, both[0][0])):
-        ((again, _),) = decode_clicks(network, memory, given[:1], rounds=rounds)
+        ((again, *_),) = decode_clicks(network, memory, given[:1], rounds=rounds)
         assert torch.equal(again, known)
     assert memory.decoded == 6
 
@@ -198,11 +198,11 @@ def test_a_further_click_adds_or_takes_away_but_never_both(one_way):
     for label, expected in ((1, torch.maximum), (0, torch.minimum)):
         network = Said(halves, 2 * halves.flip(0))
         given = [prompt((10, 16, 16), (20, 16, 16), labels=[1, label])]
-        ((logits, _),) = decode_clicks(network, memory_of(network), given, one_way=one_way)
+        ((logits, *_),) = decode_clicks(network, memory_of(network), given, one_way=one_way)
         assert torch.equal(logits[0], expected(halves, 2 * halves.flip(0)) if one_way else 2 * halves.flip(0))
     # The first click has no mask to keep.
     network = Said(halves)
-    ((logits, _),) = decode_clicks(network, memory_of(network), [prompt((10, 16, 16))], one_way=one_way)
+    ((logits, *_),) = decode_clicks(network, memory_of(network), [prompt((10, 16, 16))], one_way=one_way)
     assert torch.equal(logits[0], halves)
 
 
@@ -233,8 +233,8 @@ def test_objects_together_are_as_objects_alone():
     ]
     together = decode_clicks(network, memory_of(network), given)
     assert len(network.calls) < 7, "objects with as many clicks share a call"
-    for item, (logits, score) in zip(given, together, strict=True):
-        ((alone, alone_score),) = decode_clicks(network, memory_of(network), [item])
+    for item, (logits, score, _) in zip(given, together, strict=True):
+        ((alone, alone_score, _),) = decode_clicks(network, memory_of(network), [item])
         assert torch.equal(logits, alone) and score == alone_score
 
 
@@ -257,7 +257,7 @@ def test_a_box_alone_is_remembered_too():
     network = ThresholdNetwork()
     memory = memory_of(network)
     for _ in range(2):
-        ((logits, _),) = decode_clicks(network, memory, [prompt(box=torch.tensor([[5.0, 9, 9], [15, 22, 22]]))])
+        ((logits, *_),) = decode_clicks(network, memory, [prompt(box=torch.tensor([[5.0, 9, 9], [15, 22, 22]]))])
         assert (logits > 0).any() and len(network.calls) == 1
 
 
@@ -348,10 +348,10 @@ FINE = grid_around(np.diag([0.5, 0.5, 0.7]), (90, 90, 60))
 NODULE = Phantom(((12, -30, 45), (4.5, 5.0, 4.5)), ramp=3)
 
 
-def clicked(network, inferer, count: int) -> tuple[np.ndarray, dict]:
-    """One click on the nodule, then some on the background beside it."""
-    beside = FINE.to_voxels(np.array([12, -30, 45]) + [5.6, 0, 0])
-    prompts = {"foreground": [NODULE.click(FINE)], "background": [beside] * (count - 1)}
+def clicked(network, inferer, count: int, label: int = 1) -> tuple[np.ndarray, dict]:
+    """One click on the nodule, then some beside it, one after the other: news to who takes them for the object."""
+    beside = [FINE.to_voxels(np.array([12, -30, 45]) + [4.9, k / 2, 0]) for k in range(count - 1)]
+    prompts = {"points": [NODULE.click(FINE), *beside], "point_labels": [1, *[label] * (count - 1)]}
     result = inferer(scene(NODULE.image(FINE), FINE, **prompts), network)
     return result[0, 0].numpy(), summary_of(result)
 
@@ -444,7 +444,7 @@ def test_an_object_that_corrections_make_small_gets_its_finer_cube_then():
     inferer = ClickInferer(32, window=[-100, 100], progress=False, one_way=False)
     _, summary = clicked(Wide(), inferer, 1)
     assert [c["why"] for c in summary["objects"][0]["cubes"]] == ["first prompt"]
-    mask, summary = clicked(Wide(), inferer, 2)
+    mask, summary = clicked(Wide(), inferer, 2, label=0)
     assert [c["why"] for c in summary["objects"][0]["cubes"]] == ["first prompt", "the mask is small"]
     assert dice(mask, NODULE.truth(FINE)) >= 0.95
 
@@ -629,7 +629,7 @@ def test_inferer_leaves_its_input_alone():
 def test_a_background_click_may_come_first(normalisation):
     network = ThresholdNetwork()
     inferer = ClickInferer(32, window=[-100, 100], progress=False, normalisation=normalisation)
-    on, beside = PAIR.click(IMAGE, 0), IMAGE.to_voxels(np.array([4, -30, 45]) - [8, 0, 0])
+    on, beside = PAIR.click(IMAGE, 0), IMAGE.to_voxels(np.array([4, -30, 45]) - [5, 0, 0])
     inputs = scene(PAIR.image(IMAGE) + 100, IMAGE, points=[beside, on], point_labels=[0, 1])
     inferer(inputs, network)
     assert network.calls[0]["labels"].tolist() == [[1]], "the first click that the network sees is a foreground one"

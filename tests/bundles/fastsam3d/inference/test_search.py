@@ -28,7 +28,8 @@ SETTINGS = Settings(cube_size=32, small_cube_size=24, spacing=1.5, rounds=3)
 def target(*clicks_mm: tuple[float, float, float], at_first: int = 1) -> Target:
     places = np.array(clicks_mm, dtype=float)
     cube = cube_around(places[0], 1.5, 32)
-    return Target(ObjectPrompt("a"), places, np.ones(len(places), dtype=int), None, cube, at_first)
+    ones, order = np.ones(len(places), dtype=int), np.arange(len(places))
+    return Target(ObjectPrompt("a"), places, ones, order, None, cube, at_first)
 
 
 def seen(look: Look, cells: int) -> View:
