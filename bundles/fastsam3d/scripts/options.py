@@ -79,6 +79,12 @@ class _Inferer(_Workflow):
     amp: Amp = Field(description="precision of the networks; mixed changes no mask visibly")
     small_cube_size: CubeSize | None = Field(description="of a finer cube for a small object; null for cube_size")
     one_way: Switch = Field(description="a further click changes the mask in its own direction alone")
+    rounds: Annotated[Whole, Field(ge=1)] = Field(
+        description="how often the first prompts are asked, at most max_rounds"
+    )
+    max_rounds: Count = Field(description="the most rounds that are accepted, each of which takes as long as the first")
+    max_objects: Count = Field(description="the most objects of a request")
+    max_clicks: Count = Field(description="the most clicks of an object")
     volume_cache_bytes: Bytes = Field(description="of volumes that are kept for the next request")
     embedding_cache_bytes: Bytes = Field(description="of embeddings that are kept for the next click")
     ckpt_path: Path = Field(description="the weights")

@@ -350,7 +350,7 @@ NODULE = Phantom(((12, -30, 45), (4.5, 5.0, 4.5)), ramp=3)
 
 def clicked(network, inferer, count: int, label: int = 1) -> tuple[np.ndarray, dict]:
     """One click on the nodule, then some beside it, one after the other: news to who takes them for the object."""
-    beside = [FINE.to_voxels(np.array([12, -30, 45]) + [4.9, k / 2, 0]) for k in range(count - 1)]
+    beside = [FINE.to_voxels(np.array([12, -30, 45]) + [4.7, k / 2, 0]) for k in range(count - 1)]
     prompts = {"points": [NODULE.click(FINE), *beside], "point_labels": [1, *[label] * (count - 1)]}
     result = inferer(scene(NODULE.image(FINE), FINE, **prompts), network)
     return result[0, 0].numpy(), summary_of(result)
