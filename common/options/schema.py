@@ -80,7 +80,7 @@ class Options(BaseModel):
     @classmethod
     def _check(cls, name: str, value: Any) -> Any:
         field = cls.model_fields[name]
-        if takes(field, type(None)) and value in ("", "null"):
+        if takes(field, type(None)) and isinstance(value, str) and value in ("", "null"):
             return None
         try:
             return TypeAdapter(Annotated[field.annotation, field]).validate_python(value)

@@ -24,7 +24,7 @@ WINDOW = [-100.0, 100.0]
 
 @pytest.fixture
 def pair(tmp_path):
-    return write_nifti(tmp_path / "pair.nii.gz", PAIR.image(GRID), GRID, sform=4, qform=2, space="micron")
+    return write_nifti(tmp_path / "pair.nii.gz", PAIR.image(GRID), GRID, sform=4, qform=2)
 
 
 def masks_beside(tmp_path, name, values):
@@ -63,7 +63,7 @@ def test_header_of_the_mask(run_bundle, pair):
     image = nib.load(pair)
     for header in (mask.header, image.header):
         assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 2)
-        assert header.get_xyzt_units() == ("micron", "sec")
+        assert header.get_xyzt_units() == ("mm", "sec")
     np.testing.assert_array_equal(mask.header.get_sform(), image.header.get_sform())
     np.testing.assert_array_equal(mask.header.get_qform(), image.header.get_qform())
     np.testing.assert_array_equal(mask.header.get_zooms(), image.header.get_zooms())
