@@ -68,7 +68,7 @@ def read_label_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> LabelP
     except ValueError as error:
         raise error if str(error).startswith(str(path)) else ValueError(f"{path}: cannot be read ({error})") from error
     except Exception as error:
-        raise ValueError(f"{path}: cannot be read ({error or type(error).__name__})") from error
+        raise ValueError(f"{path}: cannot be read ({error or type(error).__name__}); expected a picture") from error
     if deep:
         raise ValueError(f"{path}: colours of 16 bits a channel; expected 8 bits, or one channel of label values")
     colours, transparent = rgba[..., :3].copy(), _transparent(rgba, path)

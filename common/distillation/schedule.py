@@ -62,5 +62,5 @@ class ProgressiveSchedule:
             ValueError: a state that was counted in another unit.
         """
         if state["unit"] != self.unit:
-            raise ValueError(f"the schedule's state counts {state['unit']}, this one {self.unit}")
+            raise ValueError(f"the schedule's state counts {state['unit']}, this one {self.unit}: give the same k_unit")
         self.done = state["done"]

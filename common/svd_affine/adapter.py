@@ -86,13 +86,15 @@ class Adapter:
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path}: safetensors, but no adapter; expected the metadata format={FORMAT}")
         if metadata.get("version") != str(VERSION):
-            raise ValueError(f"{path}: an adapter of version {metadata.get('version')}; this code reads {VERSION}")
+            raise ValueError(
+                f"{path}: an adapter of version {metadata.get('version')}; this code reads {VERSION}: train it again"
+            )
         names = _checked_metadata(path, metadata)
         check_finite(tensors, path)
         features = tensors.pop(LABELS, torch.empty(0, 0))
         if len(features) != len(names):
             raise ValueError(
-                f"{path}: {len(names)} label names, but the features of {len(features)}; the file is broken"
+                f"{path}: {len(names)} label names, but the features of {len(features)}; the file is broken: copy or train it again"
             )
         return cls(metadata["method"], metadata["base"], tensors, dict(zip(names, features, strict=True)))
 

@@ -73,7 +73,10 @@ def check_cases(
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if problems[SHOWN:] else []
         shown = "\n  ".join([*problems[:SHOWN], *more])
-        raise ValueError(f"{len(problems)} of {len(items)} labelled volumes cannot be used:\n  {shown}")
+        raise ValueError(
+            f"{len(problems)} of {len(items)} labelled volumes cannot be used; mend them or take them off the list:\n"
+            f"  {shown}"
+        )
     return checked
 
 

@@ -84,7 +84,7 @@ def test_labels_nearly_whole_are_whole(case, off):
     ids=["nothing", "halves", "negative", "merged", "too large", "no label", "channels", "shape", "place"],
 )
 def test_label_maps_that_cannot_be_used(case, labels, grid, message):
-    with pytest.raises(ValueError, match=f"1 of 2 labelled volumes cannot be used:(.|\n)*bad.nii.gz: .*{message}"):
+    with pytest.raises(ValueError, match=f"1 of 2 labelled volumes cannot be used; (.|\n)*bad.nii.gz: .*{message}"):
         check_cases([case(two_classes()), case(labels, grid, "bad.nii.gz")], progress=False)
 
 

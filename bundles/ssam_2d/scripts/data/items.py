@@ -162,7 +162,9 @@ def checked_items(
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if problems[SHOWN:] else []
         listed = "\n  ".join([*problems[:SHOWN], *more])
-        raise ValueError(f"{len(problems)} of {len(items)} images cannot be used:\n  {listed}")
+        raise ValueError(
+            f"{len(problems)} of {len(items)} images cannot be used; mend them or take them away:\n  {listed}"
+        )
     if items and not present:
         raise ValueError(
             f"none of {', '.join(labels)} has a pixel in any of the {len(items)} masks; expected masks of these labels"
