@@ -94,7 +94,7 @@ class Adapter:
         features = tensors.pop(LABELS, torch.empty(0, 0))
         if len(features) != len(names):
             raise ValueError(
-                f"{path}: {len(names)} label names, but the features of {len(features)}; the file is broken: copy or train it again"
+                f"{path}: {len(names)} label names, but the features of {len(features)}; copy or train it again"
             )
         return cls(metadata["method"], metadata["base"], tensors, dict(zip(names, features, strict=True)))
 
