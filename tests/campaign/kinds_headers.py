@@ -206,7 +206,7 @@ def mha_forms(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     file = draw.folder / "scan.mha"
     data = _voxels(made)
-    text = " ".join(map(str, np.frombuffer(data, "<i2").tolist())).encode()
+    text = " ".join(map(str, np.frombuffer(data, "<i2").tolist())).encode() + b"\n"
     name, changed, stored = draw.one_of(
         ("packed", {"CompressedData": "True", "CompressedDataSize": len(zlib.compress(data))}, zlib.compress(data)),
         ("big-endian", {"BinaryDataByteOrderMSB": "True"}, _voxels(made, ">i2")),
