@@ -83,6 +83,8 @@ class Inference(_Workflow):
     label_names: Names | None = Field(description="of the labels in their order, for weights that hold none")
     max_pixels: Count = Field(description="of a picture; more are refused before memory is taken")
     max_voxels: Count = Field(description="of a volume; more are refused before memory is taken")
+    max_objects: Count = Field(description="the most objects of a request")
+    max_clicks: Count = Field(description="the most clicks of an object")
     amp: Switch = Field(description="half precision")
     embedding_cache_bytes: Bytes = Field(description="of embeddings that are kept for the next request")
     dataset_dir: Path = Field(description="not used; MONAI's name for a folder of images")
@@ -110,7 +112,7 @@ class Evaluation(_Data):
     # Of inference.json, and of experiments that say how to train and how to score; without effect here.
     others = (
         *_Data.others,
-        *("probabilities", "slice_axis", "max_voxels", "embedding_cache_bytes"),
+        *("probabilities", "slice_axis", "max_voxels", "max_objects", "max_clicks", "embedding_cache_bytes"),
         *(
             "batch_size",
             "learning_rate",

@@ -88,7 +88,7 @@ def summarise(scene: Scene, targets: list[Target], found: IndexMap) -> dict[str,
         "label_names": {str(t.value): t.name for t in targets},
         "objects": objects,
         "slices": len(scene.slices),
-        "notes": scene.notes,
+        "notes": [*scene.notes, *(f"{t.name}: {note}" for t in targets if t.prompt for note in t.prompt.notes)],
     }
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..common.planes import Plane
-from ..common.prompts import OBJECT_KEYS, ObjectPrompt, read_prompts
+from ..common.prompts import OBJECT_KEYS, ObjectPrompt, check_counts, read_prompts
 from ..common.request import put_request, single, take_request
 from .scene import Scene
 
@@ -29,9 +30,18 @@ class ReadRequestd(MapTransform):
     Clicks and boxes come as ``foreground`` / ``background``, ``points`` + ``point_labels``, ``box``, ``{name: points}``
     or ``objects``: in a 2D image [x, y] pixels (a third index has to be 0), in a volume [i, j, k] voxels as stored.
 
+    Args:
+        keys: of the image.
+        max_objects: in a request.
+        max_clicks: of an object.
+
     Raises:
-        ValueError: a request of another form, or a prompt outside the image.
+        ValueError: a request of another form, a prompt outside the image, or more objects or clicks.
     """
+
+    def __init__(self, keys: KeysCollection = "image", max_objects: int = 100, max_clicks: int = 1000) -> None:
+        super().__init__(keys)
+        self.max_objects, self.max_clicks = max_objects, max_clicks
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -40,6 +50,7 @@ class ReadRequestd(MapTransform):
             is_picture = image.ndim == 3
             shape = (*image.shape[:0:-1], 1) if is_picture else tuple(image.shape[1:])
             objects = read_objects(d, shape, is_picture)
+            check_counts(objects, self.max_objects, self.max_clicks)
             put_request(image, objects, labels=read_names(d.get("labels")), adapter=d.get("use_adapter"))
         return d
 

@@ -82,6 +82,12 @@ def test_prompts(refused, picture, prompts, reason):
     refused(reason, image=picture, **prompts)
 
 
+def test_more_clicks_and_objects_than_can_be_answered(refused, picture):
+    refused("6 clicks: expected at most 5; max_clicks", image=picture, foreground=[[4, 5]] * 6, max_clicks=5)
+    objects = {str(k): [[4, 5]] for k in range(3)}
+    refused("3 objects: expected at most 2; max_objects", image=picture, objects=objects, max_objects=2)
+
+
 def test_settings(refused, picture, tmp_path):
     refused("threshold is 1.5: expected a number between 0 and 1", image=picture, threshold=1.5)
     refused("overlay is 'maybe': expected true or false", image=picture, overlay="maybe")

@@ -184,6 +184,14 @@ def test_clicks_and_boxes_lie_where_they_are_given(run_ssam, picture):
     assert (columns.min(), rows.min(), columns.max(), rows.max()) == pytest.approx((20, 10, 49, 30), abs=1)
 
 
+def test_a_box_to_the_size_of_the_picture_is_cut_off_and_it_is_said(run_ssam, picture):
+    height, width = np.array(Image.open(picture)).shape[:2]
+    _, described = read_map(run_ssam(image=picture, box=[20, 10, width, height]))
+    assert described["objects"][0]["prompts"]["box"] == [[20, 10], [width - 1, height - 1]]
+    (note,) = [n for n in described["notes"] if "box" in n]
+    assert "cut off at the last voxel" in note
+
+
 def test_a_name_with_clicks_and_a_click_alone_in_one_request(run_ssam, picture, colour_network):
     found, described = read_map(
         run_ssam(
