@@ -58,6 +58,7 @@ Image = (
 )
 Names = Annotated[list[Text], Said("a list of names")]
 Count = Annotated[Whole, Field(ge=1)]
+FromZero = Annotated[Whole, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Rate = Annotated[Number, Field(gt=0, le=1)]
 Irregular = Literal[IRREGULAR]

@@ -14,22 +14,18 @@ from .common.distillation.distances import DISTANCES
 from .common.distillation.schedule import UNITS
 from .common.intensity import NORMALISATIONS
 from .common.label_volume import EXTENSIONS
-from .common.options import Options
 from .common.options.kinds import (
     Box,
     Bytes,
     Count,
-    Device,
+    FromZero,
     Image,
     Irregular,
-    Marks,
     Names,
     Number,
     Objects,
     Path,
-    Points,
     Positive,
-    Postfix,
     Rate,
     Seed,
     Series,
@@ -37,8 +33,8 @@ from .common.options.kinds import (
     Switch,
     Text,
     Whole,
-    Window,
 )
+from .common.options.shared import Clicks, Results, Run, Workflow
 from .common.options.words import Said
 from .inference.speed.fast_path import PRECISIONS
 
@@ -53,20 +49,14 @@ CubeSize = Annotated[Whole, Field(ge=16, le=512, multiple_of=16)]
 Spacing = Annotated[Number, Field(gt=0, le=1000)]
 Amp = Switch | Literal[("auto", *PRECISIONS)]
 Rising = Annotated[list[Count], AfterValidator(_rising), Said("rising numbers from 1 on, such as [1, 3, 5, 10]")]
-FromZero = Annotated[Whole, Field(ge=0)]
 Layer = Annotated[int | str, Said("a block's number or embedding")]
 
 
-class _Workflow(Options):
-    """What every configuration has."""
+class _Workflow(Workflow):
+    """What every configuration of this bundle has."""
 
-    bundle_root: Path = Field(description="the bundle's folder")
-    debug: Switch = Field(description="where something fails, end with Python's traceback instead of one sentence")
-    device: Device = Field(description="where to compute; auto takes a GPU where there is one")
-    output_dir: Path = Field(description="folder of the results, made where it does not exist")
     cube_size: CubeSize = Field(description="voxels a side of the cube that the network sees")
     spacing: Spacing = Field(description="mm between the voxels of the cube")
-    window: Window = Field(description="intensities that count: [low, high], ct, percentile, or auto for one of these")
     irregular: Irregular = Field(description="DICOM slices that lack some or lie at uneven distances")
     slice_thickness: Positive | None = Field(description="mm, of a single DICOM slice that does not say it")
     max_voxels: Count = Field(description="of a volume; more are refused before memory is taken")
@@ -90,24 +80,17 @@ class _Inferer(_Workflow):
     ckpt_path: Path = Field(description="the weights")
 
 
-class Inference(_Inferer):
+class Inference(_Inferer, Clicks, Results):
     """inference.json."""
 
     image: Image | None = Field(description="what is segmented; several get the same prompts, or each its own")
     series: Series | None = Field(description="which stack of a DICOM folder that holds several")
-    foreground: Points | None = Field(description="clicks on the object, [[i, j, k], ...]: voxel indices as stored")
-    background: Points | None = Field(description="clicks beside the object")
-    points: Points | None = Field(description="clicks of both kinds, with point_labels")
-    point_labels: Marks | None = Field(description="1 on the object, 0 beside it, for each of points")
     box: Box | None = Field(description="[[i, j, k], [i, j, k]]: lowest and highest voxel")
     scribble: Path | None = Field(description="file on the image's grid: strokes, 1 on the object, 2 beside it")
     previous_mask: Path | None = Field(description="file on the image's grid: the last mask, to be corrected")
     objects: Objects | None = Field(description="several objects at once")
     output_ext: Literal[tuple(EXTENSIONS)] = Field(description="the masks' format")
-    output_postfix: Postfix = Field(description="added to the image's name; may be empty")
-    separate_folder: Switch = Field(description="a folder for each image")
     preview: Switch = Field(description="write a picture beside the mask")
-    dataset_dir: Path = Field(description="not used; MONAI's name for a folder of images")
 
 
 class _Data(_Workflow):
@@ -128,12 +111,9 @@ class Evaluation(_Inferer, _Data):
     threads: Count = Field(description="processor threads of torch")
 
 
-class Training(_Data):
+class Training(_Data, Run):
     """train.json; train_teacher.json on it too."""
 
-    run_name: Text = Field(description="the run's folder in the bundle's runs, where no output_dir is given")
-    resume: Switch = Field(description="go on with the run in output_dir")
-    save_every: FromZero = Field(description="iterations between states; 0 for ends of epochs")
     ckpt_path: Path | None = Field(description="weights to start from; null for random ones")
     seed: Seed = Field(description="of everything that is drawn")
     amp: Switch | Literal["auto"] = Field(description="compute in bfloat16; auto where the processor does")
@@ -151,13 +131,10 @@ class Training(_Data):
     objects: Count = Field(description="asked for in each cube")
     augment: Switch = Field(description="random pose, scale and intensities")
     upright: Share = Field(description="how many of the augmented cubes keep the axes of the body")
-    batch_size: Count = Field(description="cubes in a batch")
     accumulation: Count = Field(description="batches in a step")
-    num_workers: FromZero = Field(description="processes that prepare cubes")
     rehearsed: Annotated[list[FromZero], Field(min_length=1)] | FromZero = Field(
         description="clicks before the step that is learnt from, one of these numbers"
     )
-    max_epochs: Count = Field(description="length of the training")
     max_minutes: Positive | None = Field(description="after which the training ends, whatever the epoch")
     learning_rate: Rate = Field(description="of all but the encoder")
     encoder_rate: Rate | None = Field(description="learning rate of the image encoder")
@@ -166,11 +143,8 @@ class Training(_Data):
     average: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
         description="how much of the averaged weights each step keeps; null for no average"
     )
-    val_interval: Count = Field(description="epochs between validations")
     val_clicks: Count = Field(description="clicks on each object in validation")
     val_draws: Count | None = Field(description="cubes of a validation; null for one of each volume, 8 or more")
-    patience: Count | None = Field(description="validations without a better score after which the training ends")
-    main_process: Switch = Field(description="set by multi_gpu_train.json: whether this process writes")
 
 
 class Distillation(Training):

@@ -10,60 +10,46 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .common.label_volume import EXTENSIONS
-from .common.options import Options
 from .common.options.kinds import (
     Box,
     Bytes,
     Count,
-    Device,
+    FromZero,
     Image,
-    Marks,
     Names,
     Number,
     Objects,
     Path,
-    Points,
     Positive,
-    Postfix,
     Seed,
     Share,
     Switch,
     Text,
     Whole,
-    Window,
 )
+from .common.options.shared import Clicks, Results, Run, Workflow
 from .common.options.words import Said
 
 Between = Annotated[Number, Field(gt=0, lt=1), Said("a number between 0 and 1")]
-FromZero = Annotated[Whole, Field(ge=0)]
 Axis = Annotated[Whole, Field(ge=0, le=2), Said("a stored axis 0, 1 or 2")]
 
 
-class _Workflow(Options):
-    """What every configuration has."""
+class _Workflow(Workflow):
+    """What every configuration of this bundle has."""
 
     # A network_def laid over this one need not ask for the first two, nor labels given by hand for the last.
-    others = (*Options.others, "text_dim", "prompt_path", "metadata")
+    others = (*Workflow.others, "text_dim", "prompt_path", "metadata")
 
-    bundle_root: Path = Field(description="the bundle's folder")
-    debug: Switch = Field(description="where something fails, end with Python's traceback instead of one sentence")
-    device: Device = Field(description="where to compute; auto takes a GPU where there is one")
-    output_dir: Path = Field(description="folder of the results, made where it does not exist")
     image_size: Annotated[Whole, Field(ge=16, le=4096, multiple_of=16)] = Field(
         description="pixels a side of what the network is shown"
     )
-    window: Window = Field(description="intensities that count: [low, high], ct, percentile, or auto for one of these")
 
 
-class Inference(_Workflow):
+class Inference(_Workflow, Clicks, Results):
     """inference.json."""
 
     image: Image | None = Field(description="what is segmented: a picture or volume, a folder of these, or several")
     labels: Names | Text | None = Field(description="names of what is looked for; null for all that the weights know")
-    foreground: Points | None = Field(description="clicks on the object: [[x, y], ...] pixels, [[i, j, k], ...] voxels")
-    background: Points | None = Field(description="clicks beside the object")
-    points: Points | None = Field(description="clicks of both kinds, with point_labels")
-    point_labels: Marks | None = Field(description="1 on the object, 0 beside it, for each of points")
     box: Box | None = Field(description="[[x, y], [x, y]] or with three indices: lowest and highest pixel")
     objects: Objects | None = Field(description="several objects at once")
     adapter: Path | Annotated[dict[str, Path], Said("{name: path}")] | None = Field(
@@ -74,8 +60,6 @@ class Inference(_Workflow):
     )
     text_model: Path | None = Field(description="encodes names that the weights do not know; a folder")
     output_ext: Literal[tuple(EXTENSIONS)] = Field(description="the format of volumes' masks")
-    output_postfix: Postfix = Field(description="added to the image's name; may be empty")
-    separate_folder: Switch = Field(description="a folder for each image")
     overlay: Switch = Field(description="write a picture beside the mask")
     probabilities: Switch = Field(description="write the probability of every label")
     threshold: Between = Field(description="probability above which a pixel belongs to a label")
@@ -87,8 +71,6 @@ class Inference(_Workflow):
     max_clicks: Count = Field(description="the most clicks of an object")
     amp: Switch = Field(description="half precision")
     embedding_cache_bytes: Bytes = Field(description="of embeddings that are kept for the next request")
-    dataset_dir: Path = Field(description="not used; MONAI's name for a folder of images")
-    ckpt_path: Path = Field(description="the weights")
     prompt_path: Path | None = Field(
         description="the SAM that answers clicks and boxes without a name; null for the weights themselves"
     )
@@ -135,23 +117,17 @@ class Evaluation(_Data):
     ckpt_path: Path = Field(description="the weights")
 
 
-class Training(_Data):
+class Training(_Data, Run):
     """train.json."""
 
     # Of experiments, which say how to score too.
     others = (*_Data.others, "overlaps")
 
-    run_name: Text = Field(description="the run's folder in the bundle's runs, where no output_dir is given")
-    resume: Switch = Field(description="go on with the run in output_dir")
-    save_every: FromZero = Field(description="iterations between states; 0 for ends of epochs")
     base_path: Path | None = Field(description="weights to start from")
     amp: Switch | Literal["auto"] = Field(description="compute in bfloat16; auto where the processor does")
     text_model: Path = Field(description="what makes features of names: table, clip, or a text encoder")
     text_dim: Count = Field(description="channels of these features")
     cache_num: FromZero = Field(description="images that are kept in memory")
-    batch_size: Count = Field(description="images in a step")
-    num_workers: FromZero = Field(description="processes that prepare images")
-    max_epochs: Count = Field(description="length of the training")
     learning_rate: Annotated[Number, Field(ge=0, le=1)] = Field(description="the highest one of the training")
     weight_decay: Annotated[Number, Field(ge=0)] = Field(description="of AdamW")
     step_epochs: Count | None = Field(description="between two steps of the rate; null for one that falls slowly")
@@ -159,10 +135,7 @@ class Training(_Data):
     absent_rate: Share = Field(description="how often a label is asked for that an image does not show")
     focal_weight: Annotated[Number, Field(ge=0)] = Field(description="of the focal loss, beside Dice")
     flip: Share = Field(description="how often an image is mirrored")
-    val_interval: Count = Field(description="epochs between validations")
-    patience: Count | None = Field(description="validations without a better score after which the training ends")
     previews: FromZero = Field(description="validation images in the picture at the end")
-    main_process: Switch = Field(description="set by multi_gpu_train.json: whether this process writes")
 
 
 class BaseTraining(Training):
