@@ -79,6 +79,9 @@ def decide(header: Any, stored_sizes: np.ndarray | None = None) -> Decided:
         notes.append(
             f"the file's {form} has voxels of {_sizes(sizes)}, its pixdim of {_sizes(pixdim)}: the {form} counts"
         )
+    code = int(header["xyzt_units"]) & 7
+    if code > 3:
+        raise ValueError(f"the unit of length {code}; expected 0 (none), 1 (meter), 2 (mm) or 3 (micron)")
     affine, said = in_mm(stored, header.get_xyzt_units()[0])
     return Decided(affine, stored, form, notes + said)
 

@@ -57,7 +57,9 @@ QUICK = {
     "pictures": 2,
     "data": 2,
 }
-KNOWN_FAULTS: dict[str, str] = {}
+# What is not mended yet; each is taken away with its mend, since an input that passes unexpectedly fails the test.
+LEAK = "several clicks drawn at random within one object flood the image; one click does not"
+KNOWN_FAULTS = {"prompts-019": LEAK, "prompts-046": LEAK}
 
 
 def drawn(group: str, number: int, folder: Path) -> OddInput:

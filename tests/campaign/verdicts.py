@@ -29,7 +29,7 @@ SPARE_BYTES = 4 << 30
 # What only a person who reads our code understands.
 RIDDLES = (
     r"Traceback|object has no attribute|unsupported operand|not subscriptable|not iterable|invalid literal|out of range"
-    r"|could not broadcast|enforce fail|unexpected pos|positional argument|unexpected keyword|NoneType|<class '"
+    r"|could not broadcast|np\.\w+\(|enforce fail|unexpected pos|positional argument|unexpected keyword|NoneType|<class '"
     r"| at 0x[0-9a-f]{6}|\.[ch]xx\b|size mismatch|_target_|ConfigExpression|can't multiply|cannot unpack"
 )
 REMEDIES = (

@@ -225,6 +225,13 @@ def test_numbers_that_float32_does_not_hold_are_refused(tmp_path, name):
     refused(path, "beyond 3.4e38")
 
 
+def test_a_unit_that_nifti_does_not_have_is_refused(tmp_path):
+    image = nib.Nifti1Image(VALUES, np.eye(4))
+    image.header["xyzt_units"] = 5
+    nib.save(image, tmp_path / "a.nii.gz")
+    refused(tmp_path / "a.nii.gz", "unit of length 5; expected")
+
+
 def test_an_axis_without_voxels_is_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((0, 4, 5), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
     refused(tmp_path / "a.nii.gz", "shape .0, 4, 5.")
