@@ -397,7 +397,7 @@ def palette_colour(draw: Draw) -> OddInput:
     made = ct_scene(draw)
 
     def paint(ds: Dataset, k: int) -> None:
-        grey = np.interp(made.values[:, :, k].T, [-1000, 400], [0, 255]).astype(np.uint8)
+        grey = np.interp(made.values[:, :, k].T, [-300, 250], [0, 255]).astype(np.uint8)
         ds.PixelData = grey.tobytes()
         ds.PhotometricInterpretation = "PALETTE COLOR"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7

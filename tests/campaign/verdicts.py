@@ -29,8 +29,8 @@ SPARE_BYTES = 4 << 30
 # What only a person who reads our code understands.
 RIDDLES = (
     r"Traceback|object has no attribute|unsupported operand|not subscriptable|not iterable|invalid literal|out of range"
-    r"|could not broadcast|np\.\w+\(|enforce fail|unexpected pos|positional argument|unexpected keyword|NoneType|<class '"
-    r"| at 0x[0-9a-f]{6}|\.[ch]xx\b|size mismatch|_target_|ConfigExpression|can't multiply|cannot unpack"
+    r"|could not broadcast|np\.\w+\(|enforce fail|unexpected pos|positional argument|unexpected keyword|NoneType"
+    r"|<class '| at 0x[0-9a-f]{6}|\.[ch]xx\b|size mismatch|_target_|ConfigExpression|can't multiply|cannot unpack"
 )
 REMEDIES = (
     r"expected|\b(give|use|write|save|choose|convert|must|allowed|at most|at least|did you mean|rename|install|free|"
