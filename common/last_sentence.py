@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A run from the command line that fails ends with the sentence that says why: ``error: ...``, exit code 1.
+"""A run from the command line that fails ends with the sentence that says why: ``Error: ...``, exit code 1.
 
 MONAI's parser and engine wrap what is raised within them, log it and print a traceback of a hundred lines; ``--debug``
 keeps these. In other programs, servers and tests among them, exceptions stay as they are.
@@ -63,7 +63,7 @@ def _print_sentence(kind: type[BaseException], error: BaseException, trace: Trac
         traceback.print_exception(kind, error, trace)
         said = f"{type(_told(error)).__name__}: {_told(error)}" + f" ({REPORT})" * isinstance(error, Exception)
     for line in said.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        print(f"Error: {line}", file=sys.stderr)
 
 
 def _told(error: BaseException) -> BaseException:

@@ -99,8 +99,8 @@ def test_a_wrong_option_ends_with_its_sentence(bundle, name, tmp_path):
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     lines = ended.stderr.splitlines()
     assert ended.returncode == 1 and "Traceback" not in ended.stdout + ended.stderr
-    assert any(line.startswith("error: out_dir: there is no such option; did you mean output_dir?") for line in lines)
-    assert lines[-1].startswith("error: seed") and not list(tmp_path.iterdir())
+    assert any(line.startswith("Error: out_dir: there is no such option; did you mean output_dir?") for line in lines)
+    assert lines[-1].startswith("Error: seed") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("part", ["inferer", "preprocessing"])

@@ -69,7 +69,7 @@ def test_the_sentence_stands_alone(on_the_command_line, tmp_path, capsys):
     error = raised(check_writable, tmp_path / "a")
     logging.getLogger("ignite.engine.engine.X").error("Current run is terminating due to exception: %s", error)
     sys.excepthook(type(error), error, error.__traceback__)
-    assert capsys.readouterr().err.startswith(f"error: output_dir {tmp_path / 'a'}: ")
+    assert capsys.readouterr().err.startswith(f"Error: output_dir {tmp_path / 'a'}: ")
 
 
 def test_a_fault_of_the_program_is_shown_whole(on_the_command_line, capsys):
@@ -77,7 +77,7 @@ def test_a_fault_of_the_program_is_shown_whole(on_the_command_line, capsys):
     sys.excepthook(type(error), error, error.__traceback__)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("Traceback")
-    assert lines[-1] == f"error: IndexError: list index out of range ({last_sentence.REPORT})"
+    assert lines[-1] == f"Error: IndexError: list index out of range ({last_sentence.REPORT})"
 
 
 def test_other_programs_keep_their_hook():
