@@ -16,9 +16,9 @@ from scipy import ndimage
 from torch import Tensor
 
 # A change of this share of the mask is small.
-SMALL = 0.4
+SMALL = 0.6
 # How far a large change may reach, in radii of a ball as large as the mask, and in cells at least.
-REACH, LEAST_REACH = 0.75, 3.0
+REACH, LEAST_REACH = 1.0, 3.0
 # Around a finer cube it may reach farther: a mask that fills the cube can then fill the next one.
 REACH_AROUND = 1.5
 
