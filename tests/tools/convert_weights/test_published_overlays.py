@@ -123,7 +123,7 @@ def test_the_whole_workflow_of_fastsam3d(kind, golden, publish, convert, volume,
     settings = getattr(volumes, kind)(state).network
     weights = volume.parent / "out" / "converted.pt"
     recorder, summary = run_published(
-        kind, settings, weights, image=str(volume), foreground=[[30, 33, 31]], background=[[5, 5, 5]]
+        kind, settings, weights, image=str(volume), foreground=[[30, 33, 31]], background=[[33, 33, 31]]
     )
     cube, (points, labels, masks), logits = recorder.cubes[0], recorder.prompts[0], recorder.logits[0]
     close(cube[0], shown(volume, [30, 33, 31]))

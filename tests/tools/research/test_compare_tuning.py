@@ -38,7 +38,7 @@ def base(tmp_path):
     parser.read_config([str(BUNDLE / "configs" / name) for name in ("train.json", "train_base.json")])
     definition = json.loads(json.dumps(parser["network_def"]).replace('"scripts.', '"bundles.ssam_2d.scripts.'))
     torch.manual_seed(0)
-    network = ConfigParser({"network_def": definition}).get_parsed_content("network_def")
+    network = ConfigParser({"network_def": definition, "text_dim": 512}).get_parsed_content("network_def")
     path = tmp_path / "base.pt"
     kept = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
     torch.save({k: v for k, v in network.state_dict().items() if k.startswith(kept)}, path)

@@ -236,10 +236,10 @@ def test_scores_are_those_of_each_click_and_never_the_best(evaluate, case, thres
     report, _ = evaluate([case(GRIDS["LPS"], {"1": "body"}, labels=half)], clicks=[1, 3, 5])
     row = report["cases"][0]
     assert row["dice@1"] > 0.5
-    size = (np.array(GRIDS["LPS"].shape) - 1) * GRIDS["LPS"].spacing
+    # Of what is lost, only the voxels that were clicked on come back.
     for count in (3, 5):
-        assert (row[f"dice@{count}"], row[f"nsd@{count}"]) == (0.0, 0.0)
-        assert row[f"hd95@{count}"] == pytest.approx(np.linalg.norm(size))
+        assert row[f"dice@{count}"] < 0.1 and row[f"nsd@{count}"] < 0.1
+        assert row[f"hd95@{count}"] > row["hd95@1"]
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def test_a_click_names_its_own_voxel(run_bundle, tmp_path):
 def test_more_than_255_objects_need_two_bytes(run_bundle, pair):
     click = PAIR.click(GRID)
     objects = {f"nothing {k}": [[1, 1, 1]] for k in range(255)} | {"last": [click]}
-    mask, summary = run_bundle(image=pair, window=WINDOW, objects=objects)
+    mask, summary = run_bundle(image=pair, window=WINDOW, objects=objects, max_objects=300)
     assert mask.get_data_dtype() == np.uint16
     assert set(np.unique(mask.dataobj)) == {0, 256}
     assert summary["objects"][255]["voxels"] == int((np.asarray(mask.dataobj) == 256).sum())
