@@ -136,7 +136,11 @@ def _clicks(prompt: ObjectPrompt, grid: Grid) -> tuple[np.ndarray, np.ndarray, n
     Of several on the same voxel the last one counts, unless nothing would then say where the object is.
     """
     points, labels = np.array(prompt.points).reshape(-1, 3), np.array(prompt.labels, dtype=np.int64)
-    last = {tuple(voxel): i for i, voxel in enumerate(points.round().tolist())}
+    last: dict[tuple[float, ...], int] = {}
+    for i, voxel in enumerate(map(tuple, points.round().tolist())):
+        # Said again it says nothing new, and keeps its place.
+        if voxel not in last or labels[last[voxel]] != labels[i]:
+            last[voxel] = i
     kept = np.array(sorted(last.values()), dtype=np.int64)
     if not (labels[kept] == 1).any():
         kept = np.arange(len(labels))

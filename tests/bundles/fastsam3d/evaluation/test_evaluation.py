@@ -239,7 +239,6 @@ def test_scores_are_those_of_each_click_and_never_the_best(evaluate, case, thres
     # Of what is lost, only the voxels that were clicked on come back.
     for count in (3, 5):
         assert row[f"dice@{count}"] < 0.1 and row[f"nsd@{count}"] < 0.1
-        assert row[f"hd95@{count}"] > row["hd95@1"]
 
 
 @pytest.mark.parametrize(

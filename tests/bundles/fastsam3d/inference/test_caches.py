@@ -188,15 +188,15 @@ def test_memory_is_flat_over_500_clicks(new_server, eight):
     assert max(seen[5:]) - max(seen[:5]) < 8e6, [round(s / 1e6) for s in seen]
 
 
-def test_a_long_session_costs_a_step_or_two_a_click(new_server, eight):
+def test_a_long_session_costs_a_step_a_click_at_most(new_server, eight):
     path, block = eight[0]
     serve, clicks = new_server(Quiet(), rounds=1), [middle(block)]
     serve(path, foreground=clicks)
     for k in range(60):
         clicks.append((np.array(clicks[0]) + [k % 3, k // 3 % 3, k // 9 % 3]).tolist())
         result = serve(path, foreground=clicks)["result"]
-        # Mostly in the finer cube alone; a click that the mask follows already costs nothing.
-        assert result["decoder_calls"] <= 2 and result["embeddings"] == {"computed": 0, "reused": 2}
+        # In the finer cube alone, though both are looked up; a click that the mask follows already costs nothing.
+        assert result["decoder_calls"] <= 1 and result["embeddings"] == {"computed": 0, "reused": 2}
 
 
 def test_every_file_of_a_series_counts(tmp_path):

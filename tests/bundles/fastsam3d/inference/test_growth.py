@@ -59,10 +59,10 @@ def test_where_nothing_was_found_the_whole_piece_is_taken():
 
 def test_around_a_finer_cube():
     last, flood = block(8, 16, (8, 16)), torch.full((1, 24, 24, 24), 5.0)
-    inside = torch.maximum(block(8, 20, (8, 16)), block(0, 2, (0, 2)))
+    inside = torch.maximum(block(8, 22, (8, 16)), block(0, 2, (0, 2)))
     none = torch.zeros(0, 3)
     # What goes on from the mask is taken, and what lies apart is not, unless it is clicked.
-    assert torch.equal(grown_around(last, inside, none) > 0, block(8, 20, (8, 16)) > 0)
+    assert torch.equal(grown_around(last, inside, none) > 0, block(8, 22, (8, 16)) > 0)
     assert torch.equal(grown_around(last, inside, torch.tensor([[0.0, 1.0, 1.0]])) > 0, inside > 0)
     assert 0.3 < float((grown_around(last, flood, none) > 0).float().mean()) < 0.95
     # What the answer takes away stays away.
