@@ -47,7 +47,7 @@ def assert_same(served: tuple[np.ndarray, dict], direct: tuple[np.ndarray, dict]
 
 @needs_images
 def test_fastsam3d(start, tmp_path):
-    clicks = [[62, 50, 50], [60, 52, 52]]
+    clicks = [[62, 50, 15], [60, 52, 16]]
     studies = tmp_path / "studies"
     studies.mkdir()
     for k in range(3):
