@@ -34,8 +34,16 @@ def test_a_flood_ends_near_the_click():
 
 
 def test_a_click_that_the_answer_does_not_follow_adds_nothing():
-    last, found = block(2, 6), block(2, 9)
+    last, found = block(2, 6), block(2, 10)
     assert torch.equal(corrected_at(last, found, torch.tensor([15.0, 4.0, 4.0]), True), last)
+
+
+def test_a_click_beside_the_mask_adds_little():
+    last = block(0, 16, (4, 20))
+    found = torch.maximum(last, block(0, 20, (2, 22)))
+    grown = corrected_at(last, found, torch.tensor([16.0, 12.0, 12.0]), True) > 0
+    added = torch.nonzero((grown & (last <= 0))[0]) - torch.tensor([16, 12, 12])
+    assert len(added) and added.double().norm(dim=1).max() <= LEAST_REACH
 
 
 def test_a_small_change_is_taken_as_it_is():
