@@ -10,6 +10,7 @@ evaluates ``@options`` first.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -62,11 +63,12 @@ class Options(BaseModel):
             raise ValueError("\n".join(problems))
         resolver.resolved_content.update(values)
         # Expressions may have been evaluated from the unchecked values before.
-        for name in given.keys() - plain.keys():
+        waiting = {name: value for name, value in given.items() if name not in plain}
+        for name in waiting:
             resolver.remove_resolved_content(name)
-        for name in given.keys() - plain.keys():
+        for name in _in_order(waiting):
             values[name] = cls._check(name, _evaluated(resolver, name, given[name]))
-        resolver.resolved_content.update(values)
+            resolver.resolved_content[name] = values[name]
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -96,6 +98,26 @@ def _is_reference(value: Any) -> bool:
     if not isinstance(value, str):
         return False
     return ConfigExpression.is_expression(value) or bool(ReferenceResolver.match_refs_pattern(value))
+
+
+def _in_order(waiting: Mapping[str, Any]) -> list[str]:
+    """The options that are references, those first that others refer to.
+
+    What MONAI resolved once refers to the values of others and no more to the others: it would not wait for them.
+    """
+    order: list[str] = []
+
+    def add(name: str) -> None:
+        for other in waiting:
+            refers = re.search(rf"@{other}\b|\['{other}'\]", str(waiting[name]))
+            if other != name and other not in order and refers:
+                add(other)
+        if name not in order:
+            order.append(name)
+
+    for name in waiting:
+        add(name)
+    return order
 
 
 def _evaluated(resolver: ReferenceResolver, name: str, expression: str) -> Any:
