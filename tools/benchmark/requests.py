@@ -47,7 +47,7 @@ def contestants(device: torch.device, quick: bool) -> list[Contestant]:
 
     rows, notes = {}, {}
     # A large object and a small one, which gets a finer cube.
-    for kind, click, reach in (("", organ, 5), ("small_", lesion, 1)):
+    for kind, click, reach in (("", organ, 5), ("small_", lesion, 2)):
         rows[f"{kind}first_click"] = partial(first, click)
         known = Known(Server(Path(folder.name), device, size), folder, click, reach, places, quick)
         rows[f"{kind}further_click"] = known.further
@@ -78,18 +78,27 @@ class Known:
         # The folder lives as long as somebody holds it.
         self.server, self.folder, self.places, self.reach, self.quick = server, folder, places, reach, quick
         self.image = Path(folder.name) / IMAGE
-        self.clicks = [click]
-        self.cubes = len(server(self.image, foreground=self.clicks)["objects"][0]["cubes"])
+        self.clicks, self.labels = [click], [1]
+        self.mask, result = server.segment(self.image, foreground=self.clicks)
+        self.cubes = len(result["objects"][0]["cubes"])
 
     def further(self) -> None:
-        """A click near the first one."""
-        place = np.array(self.clicks[0]) + self.places.integers(-self.reach, self.reach + 1, 3)
-        self.clicks.append([int(x) for x in place])
-        self.again()
+        """A click near the first one that says what the mask does not: for others the network is not asked."""
+        while True:
+            place = [int(x) for x in np.array(self.clicks[0]) + self.places.integers(-self.reach, self.reach + 1, 3)]
+            # Said otherwise on the same voxel, it would take an earlier click back.
+            if place in self.clicks:
+                continue
+            self.clicks.append(place)
+            self.labels.append(int(self.mask[tuple(place)] == 0))
+            if self.again()["decoder_calls"]:
+                return
 
-    def again(self) -> None:
-        """The same clicks once more."""
-        check_remembered(self.server(self.image, foreground=self.clicks), self.quick)
+    def again(self) -> dict[str, Any]:
+        """The same clicks once more: the JSON part of the answer."""
+        self.mask, result = self.server.segment(self.image, points=self.clicks, point_labels=self.labels)
+        check_remembered(result, self.quick)
+        return result
 
 
 def check_remembered(result: dict[str, Any], quick: bool) -> None:
@@ -135,6 +144,10 @@ class Server:
 
     def __call__(self, image: str | Path, **request: Any) -> dict[str, Any]:
         """The JSON part of the answer."""
+        return self.segment(image, **request)[1]
+
+    def segment(self, image: str | Path, **request: Any) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The label map (X, Y, Z), and the JSON part of the answer."""
         data = {"image": str(image), "device": str(self.device), **request}
         for transform in self.before:
             data = transform(data)
@@ -142,7 +155,7 @@ class Server:
             data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
         for transform in self.after:
             data = transform(data)
-        return data["result"]
+        return data["pred"].as_tensor()[0], data["result"]
 
 
 def write_ct(path: Path, shape: tuple[int, int, int]) -> tuple[Path, list[int], list[int]]:
