@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Whether further right clicks make a mask worse: two people click on an object, and see each mask before they go on."""
+"""Whether further right clicks make a mask worse: two people click on an object and see each mask before they go on."""
 
 from __future__ import annotations
 
