@@ -93,6 +93,15 @@ def count_voxels(
     return [labels.numel() - sum(voxels[1:]), *voxels[1:]]
 
 
+def occupied(
+    objects: Sequence[Sequence[View]], image: Grid, given: Sequence[Tensor | None] = ()
+) -> tuple[slice, slice, slice] | None:
+    """The box of voxels outside of which a label map of the objects, see :func:`label_map`, is 0; None where all is."""
+    masks = [m.permute(2, 1, 0) for m in given if m is not None]
+    found = _region([v for views in objects for v in views], image.reversed(), *masks)
+    return None if found is None else found[0][::-1]
+
+
 def _region(views: Sequence[View], image: Grid, *masks: Tensor | None) -> tuple[tuple[slice, ...], Grid] | None:
     """The box of image voxels outside of which no view and no mask is positive, None where nothing is."""
     bounds = [overlap(image, _positive_part(v)) for v in views if v.bounds]
