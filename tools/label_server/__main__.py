@@ -6,25 +6,20 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import json
 import os
-import re
-import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .app.sam_bundles.rules import LOCAL, Rules
+from common.access import add_options, check_port, read_access
+
+from .app.sam_bundles.rules import Rules
 from .app_folder import FOLDERS, OURS, ROOT, make_app
 
 APP = ROOT / "runs" / "monailabel"
 IMAGES = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.bmp", "*.tif")
-TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,512}")
-ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
-HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -38,27 +33,14 @@ def arguments() -> argparse.ArgumentParser:
         "studies",
         help="folder of NIfTI, NRRD, MetaImage, PNG or JPEG images, or of DICOM series folders; or http://...",
     )
-    parser.add_argument("--port", type=int, default=8000, help="8000 where nothing is said")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this computer alone)")
+    add_options(parser, "--token", "MONAI_LABEL_TOKEN", os.environ.get("MONAI_LABEL_TOKEN"), port=8000)
     parser.add_argument(
-        "--token",
-        nargs="?",
-        const="",
-        default=os.environ.get("MONAI_LABEL_TOKEN"),
-        help="key that every client has to give (the variable MONAI_LABEL_TOKEN); made where it is not named. Needed "
-        "to listen on another address",
+        "--allow-folder",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="folder that links among the studies may lead to",
     )
-    listed_names = {"action": "append", "default": []}
-    parser.add_argument(
-        "--allow-host", **listed_names, metavar="NAME", help="further name by which clients call this server"
-    )
-    parser.add_argument(
-        "--allow-origin", **listed_names, metavar="URL", help="web page of another origin that may talk to it"
-    )
-    parser.add_argument(
-        "--allow-folder", **listed_names, metavar="FOLDER", help="folder that links among the studies may lead to"
-    )
-    parser.add_argument("--max-upload", type=int, default=4096, metavar="MIB", help="of one request (4096)")
     parser.add_argument("--labels", default="", help="what you will click on in volumes, such as liver,spleen")
     parser.add_argument("--labels-2d", default="", help="what you will label in 2D images, and train ssam_2d on")
     parser.add_argument(
@@ -107,56 +89,15 @@ def checked_studies(studies: str, app: Path) -> tuple[str, list[str]]:
     return str(links), [str(folder)]
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise a ValueError for a port that cannot be had."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise ValueError(f"{host}:{port}: {error}; is another server running? Give another --port") from error
-
-
 def rules(options: argparse.Namespace, linked: Sequence[str] = ()) -> Rules:
     """Who may talk to the server, and which folders it reads beside that of the studies.
 
     Raises:
         ValueError: it would listen to other computers without a token, or something that is no token, name or origin.
     """
-    token = options.token
-    here = is_loopback(options.host)
-    if token is None and not here:
-        raise ValueError(
-            f"--host {options.host} lets other computers in: expected --token too (alone, and one is made), so that "
-            f"not everybody in the network reads the images; or --host 127.0.0.1"
-        )
-    if token == "":
-        token = secrets.token_urlsafe(24)
-    if token is not None and not TOKEN.fullmatch(token):
-        raise ValueError("--token is too short or has other characters: expected 16 or more of A-Z a-z 0-9 . _ ~ -")
-    for origin in options.allow_origin:
-        if not ORIGIN.fullmatch(origin):
-            raise ValueError(f"--allow-origin {origin}: expected an address such as https://viewer.example.org")
-    for name in options.allow_host:
-        if not HOST.fullmatch(name):
-            raise ValueError(f"--allow-host {name}: expected a name or address without a port")
-    if options.max_upload < 1:
-        raise ValueError(f"--max-upload {options.max_upload}: expected MiB, 1 or more")
-    own = [] if options.host in ("0.0.0.0", "::") else [f"[{options.host}]" if ":" in options.host else options.host]
-    hosts = [*LOCAL, *own, *(name.lower() for name in options.allow_host)]
-    origins = [origin.lower() for origin in options.allow_origin]
+    allowed = read_access(options.host, options.token, options.allow_host, options.allow_origin, options.max_upload)
     folders = [*linked, *(str(Path(folder).expanduser().resolve()) for folder in options.allow_folder)]
-    return Rules(list(dict.fromkeys(hosts)), origins, token or "", options.max_upload * 2**20, folders)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this computer's own, which no other one reaches."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return Rules(**vars(allowed), folders=folders)
 
 
 def environment(app: Path, allowed: Rules) -> dict[str, str]:

@@ -28,7 +28,7 @@ from monailabel.utils.others.generic import remove_file
 from pydantic import AfterValidator, StringConstraints
 
 from . import requests as given
-from .gate import Refusal, is_token
+from .common.gate import Refusal, is_token
 from .uploads import checked, stored
 
 OHIF = Path(proxy.__file__).parent / "static" / "ohif"

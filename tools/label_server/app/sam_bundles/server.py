@@ -21,11 +21,13 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 from monailabel.interfaces.utils.app import app_instance
 from starlette.exceptions import HTTPException
 
-from .gate import Gate
+from .common.gate import Gate
 from .requests import describe
 from .routes import pages, router
 from .rules import TASK, Rules
 
+# What a client asks to learn whether and how to log in.
+OPEN_PATHS = ("/auth/", "/auth/token")
 # More than may wait for a mask, so that others are always answered.
 THREADS = 96
 
@@ -89,7 +91,7 @@ def make_app(rules: Rules) -> Gate:
     app.include_router(router)
     app.include_router(pages)
     describe_errors(app)
-    return Gate(app, rules)
+    return Gate(app, rules, "MONAI Label", OPEN_PATHS)
 
 
 app = make_app(Rules.from_environment())

@@ -19,7 +19,7 @@ import sys
 from threading import Lock, Semaphore
 from typing import Any
 
-from .gate import Refusal
+from .common.gate import Refusal
 
 logger = logging.getLogger(__name__)
 # Requests that may wait for their turn.

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Who may speak to the server at all: by host, by origin, by token, and how much may be sent."""
+"""Who may speak to a server at all: by host, by origin, by token, and how much may be sent. Needs Starlette."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import base64
 import binascii
 import hmac
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from .rules import Rules
+from .access import Access
 
 SAFE = ("GET", "HEAD")
-# What a client asks to learn whether and how to log in.
-OPEN_PATHS = ("/auth/", "/auth/token")
 Scope = MutableMapping[str, Any]
 
 
@@ -27,11 +25,22 @@ class Refusal(HTTPException):
 
 
 class Gate:
-    """ASGI middleware that refuses before the application sees a request."""
+    """ASGI middleware that refuses before the application sees a request.
 
-    def __init__(self, app: Callable[..., Awaitable[None]], rules: Rules) -> None:
+    Args:
+        app: the application behind it.
+        rules: what is allowed.
+        realm: the server's name, shown where a browser asks for the token.
+        open_paths: what may be asked without the token.
+    """
+
+    def __init__(
+        self, app: Callable[..., Awaitable[None]], rules: Access, realm: str, open_paths: Collection[str] = ()
+    ) -> None:
         self.app = app
         self.rules = rules
+        self.realm = realm
+        self.open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
         if scope["type"] == "lifespan":
@@ -44,13 +53,14 @@ class Gate:
         try:
             check_host(headers, self.rules)
             check_origin(scope["method"], headers, self.rules)
-            check_token(scope["path"], headers, self.rules)
+            if scope["path"] not in self.open_paths:
+                check_token(headers, self.rules, self.realm)
             await self.app(scope, counted(headers, receive, self.rules.max_bytes), send)
         except Refusal as refusal:
             await answer(send, refusal)
 
 
-def check_host(headers: dict[str, str], rules: Rules) -> None:
+def check_host(headers: dict[str, str], rules: Access) -> None:
     """Refuse a request for another host: a web page whose name was made to point at this computer sends its own."""
     host = headers.get("host", "")
     name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
@@ -60,7 +70,7 @@ def check_host(headers: dict[str, str], rules: Rules) -> None:
         )
 
 
-def check_origin(method: str, headers: dict[str, str], rules: Rules) -> None:
+def check_origin(method: str, headers: dict[str, str], rules: Access) -> None:
     """Refuse what a web page of another origin sends.
 
     Browsers name the origin with every request that changes something, and with each that a script of another origin
@@ -82,15 +92,15 @@ def check_origin(method: str, headers: dict[str, str], rules: Rules) -> None:
             raise Refusal(403, f"a web page of {page!r} asks: start the server with --allow-origin {page}")
 
 
-def check_token(path: str, headers: dict[str, str], rules: Rules) -> None:
+def check_token(headers: dict[str, str], rules: Access, realm: str) -> None:
     """Refuse a request without the server's token, as ``Bearer TOKEN`` or as the password of a browser's log-in."""
-    if not rules.token or path in OPEN_PATHS:
+    if not rules.token:
         return
     if not is_token(token_of(headers.get("authorization", "")), rules):
         raise Refusal(
             401,
             "this server wants its token: as the header 'Authorization: Bearer TOKEN', or as the password of a log-in",
-            {"WWW-Authenticate": 'Basic realm="MONAI Label: any name, the token as password"'},
+            {"WWW-Authenticate": f'Basic realm="{realm}: any name, the token as password"'},
         )
 
 
@@ -107,7 +117,7 @@ def token_of(authorization: str) -> str:
     return ""
 
 
-def is_token(given: str, rules: Rules) -> bool:
+def is_token(given: str, rules: Access) -> bool:
     """Compared in a time that does not tell how much of it is right."""
     return hmac.compare_digest(given.encode(), rules.token.encode())
 
@@ -132,7 +142,7 @@ def counted(headers: dict[str, str], receive: Callable, limit: int) -> Callable:
 
 
 async def answer(send: Callable, refusal: Refusal) -> None:
-    """The refusal as MONAI Label's clients read it."""
+    """The refusal as clients of FastAPI's servers read it."""
     body = json.dumps({"detail": refusal.detail}).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(refusal.headers or {})}
     raw = [(k.lower().encode(), v.encode()) for k, v in headers.items()]

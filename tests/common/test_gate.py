@@ -9,16 +9,18 @@ import json
 
 import pytest
 
-from tools.label_server.app.sam_bundles.rules import Rules
+pytest.importorskip("starlette")
+
+from common.access import Access
 
 HERE = {"host": "127.0.0.1:8000"}
 
 
 def ask(
-    rules: Rules, headers: dict[str, str], method: str = "POST", path: str = "/infer/m", body: bytes = b""
+    rules: Access, headers: dict[str, str], method: str = "POST", path: str = "/infer/m", body: bytes = b""
 ) -> tuple:
     """Status and sentence; the application behind the gate answers 200 after it has read everything."""
-    from tools.label_server.app.sam_bundles.gate import Gate
+    from common.gate import Gate
 
     sent = []
 
@@ -35,7 +37,7 @@ def ask(
 
     raw = [(k.encode(), v.encode()) for k, v in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": raw}
-    asyncio.run(Gate(application, rules)(scope, receive, send))
+    asyncio.run(Gate(application, rules, "the server", ("/auth/",))(scope, receive, send))
     return sent[0]["status"], json.loads(sent[1]["body"])["detail"]
 
 
@@ -56,7 +58,7 @@ def ask(
     ],
 )
 def test_hosts(host, status):
-    rules = Rules([*Rules().hosts, "viewer.example.org"])
+    rules = Access([*Access().hosts, "viewer.example.org"])
     answer = ask(rules, {"host": host})
     assert answer[0] == status
     assert status == 200 or "--allow-host" in answer[1]
@@ -78,7 +80,7 @@ def test_hosts(host, status):
     ],
 )
 def test_origins(method, origin, status):
-    answer = ask(Rules(origins=["https://viewer.example.org"]), {**HERE, "origin": origin}, method)
+    answer = ask(Access(origins=["https://viewer.example.org"]), {**HERE, "origin": origin}, method)
     assert answer[0] == status
     assert status == 200 or "--allow-origin" in answer[1]
 
@@ -99,7 +101,7 @@ def test_origins(method, origin, status):
     ],
 )
 def test_what_browsers_say_where_they_name_no_origin(method, headers, status):
-    assert ask(Rules(), {**HERE, **headers}, method)[0] == status
+    assert ask(Access(), {**HERE, **headers}, method)[0] == status
 
 
 @pytest.mark.parametrize(
@@ -120,15 +122,15 @@ def test_what_browsers_say_where_they_name_no_origin(method, headers, status):
 @pytest.mark.parametrize("path", ["/infer/m", "/ohif/", "/info/", "/auth/token/valid"])
 def test_tokens(authorization, status, path):
     headers = HERE if authorization is None else {**HERE, "authorization": authorization}
-    assert ask(Rules(token="0123456789abcdef"), headers, path=path)[0] == status
+    assert ask(Access(token="0123456789abcdef"), headers, path=path)[0] == status
 
 
 def test_whether_a_token_is_wanted_may_be_asked_without_one():
-    assert ask(Rules(token="0123456789abcdef"), HERE, "GET", "/auth/")[0] == 200
+    assert ask(Access(token="0123456789abcdef"), HERE, "GET", "/auth/")[0] == 200
 
 
 def test_more_bytes_than_allowed_are_refused_whatever_was_announced():
-    rules = Rules(max_bytes=10)
+    rules = Access(max_bytes=10)
     assert ask(rules, HERE, body=b"0123456789")[0] == 200
     status, sentence = ask(rules, HERE, body=b"0123456789a")
     assert (status, "--max-upload" in sentence) == (413, True)
