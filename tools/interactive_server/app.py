@@ -1,0 +1,93 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The web application: the protocols behind the gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from sam_bundles.common.gate import Gate
+from sam_bundles import Engine
+
+from . import nninteractive
+from .sessions import Leases, log
+from .settings import Settings
+
+# What a client asks to learn whether a server is there.
+OPEN_PATHS = ("/healthz",)
+
+
+def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
+    """The application; ``app.state.leases`` holds the sessions.
+
+    Args:
+        settings: who may talk to it, and how many at once.
+        engine: what all sessions predict with; None for the default one, loaded here.
+
+    Raises:
+        ValueError: weights that do not load.
+    """
+    leases = Leases(settings, engine or Engine.load())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        """Free the places of clients that died, as long as the server runs."""
+        sweeping = asyncio.create_task(sweep(leases))
+        yield
+        sweeping.cancel()
+        leases.close()
+
+    # Pages of documentation would load scripts from elsewhere.
+    app = FastAPI(title="SAM bundles", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.settings, app.state.leases = settings, leases
+    app.include_router(nninteractive.router)
+    describe_errors(app)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+    # Added last, asked first.
+    app.add_middleware(Gate, rules=settings, realm="SAM bundles", open_paths=OPEN_PATHS)
+    return app
+
+
+async def sweep(leases: Leases) -> None:
+    """Look for clients that died, again and again."""
+    while True:
+        await asyncio.sleep(min(5.0, leases.settings.liveness_timeout / 4))
+        leases.sweep()
+
+
+def describe_errors(app: FastAPI) -> None:
+    """Answer every refusal with ``{"detail": a sentence}``."""
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 400)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        detail = error.detail
+        if detail in ("Not Found", "Method Not Allowed"):
+            place = f"{request.method} {request.url.path[:80]}"
+            detail = f"{place} is no request to this server: expected one of those in docs/click_anywhere.md"
+        return JSONResponse({"detail": detail}, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return JSONResponse({"detail": f"the server failed: {type(error).__name__}; its log says where"}, 500)
