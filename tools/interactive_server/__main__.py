@@ -17,8 +17,8 @@ import os
 import sys
 
 import uvicorn
-
 from sam_bundles.common.access import add_options, check_port, read_access
+
 from sam_bundles import Engine
 
 from .app import create_app

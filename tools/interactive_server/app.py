@@ -13,9 +13,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
+from sam_bundles.common.gate import Gate
 from starlette.exceptions import HTTPException
 
-from sam_bundles.common.gate import Gate
 from sam_bundles import Engine
 
 from . import nninteractive

@@ -15,7 +15,6 @@ from math import prod
 import blosc2
 import numpy as np
 from nnInteractive.inference.remote.serialization import pack_array, unpack_array
-
 from sam_bundles.common.gate import Refusal
 
 PREFIX = struct.Struct("<4sBBBB")

@@ -18,7 +18,6 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from nnInteractive.inference.remote import _protocol as protocol
 from pydantic import Field
-
 from sam_bundles.common.gate import Refusal
 
 from .arrays import IMAGES, MASKS, pack_mask, unpack

@@ -9,7 +9,6 @@ from typing import Annotated, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from sam_bundles.common.gate import Refusal
 
 from .sessions import Lease

@@ -19,6 +19,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sam_bundles.common.gate import Refusal
+
 from sam_bundles import Engine, Session
 
 from .settings import Settings
@@ -74,9 +75,7 @@ class Lease:
         except ValueError as error:
             raise Refusal(400, str(error)) from error
         except MemoryError as error:
-            raise Refusal(
-                413, "the server's memory does not suffice: send a smaller image"
-            ) from error
+            raise Refusal(413, "the server's memory does not suffice: send a smaller image") from error
         except (CancelledError, asyncio.CancelledError) as error:
             raise gone() from error
         finally:
