@@ -163,7 +163,7 @@ async def set_image(request: Request, lease: Held, leases: All) -> dict[str, lis
         return list(image.shape)
 
     shape = await lease.run(work)
-    lease.begin(lease.session.prepare)
+    lease.begin(lambda: lease.session.prepare())
     return {"original_image_shape": shape}
 
 
@@ -180,7 +180,7 @@ async def set_target_buffer(request: Request, lease: Held) -> dict[str, Any]:
             raise ValueError(f"a target buffer of shape {shape}: expected that of the image, {lease.session.shape}")
         buffer = np.zeros(shape, dtype=bool)
         lease.session.set_target_buffer(buffer)
-        lease.kept.update(buffer=buffer, dtype=given.dtype, steps=[])
+        lease.kept.update(buffer=buffer, dtype=given.dtype, before=[])
 
     await lease.run(work)
     return {}
@@ -201,7 +201,7 @@ async def reset_interactions(request: Request, lease: Held) -> dict[str, Any]:
 
     def work() -> None:
         lease.session.reset_interactions()
-        lease.kept["steps"] = []
+        lease.kept["before"] = []
 
     await lease.run(work)
     return {}
@@ -214,10 +214,10 @@ async def undo(request: Request, lease: Held) -> Response:
 
     def work() -> Response:
         buffer_of(lease)
-        steps = lease.kept["steps"]
-        if not steps:
+        before = lease.kept["before"]
+        if not before:
             return changed(lease, None, ran=False)
-        boxes = [lease.session.undo() for _ in range(steps.pop())]
+        boxes = [lease.session.undo() for _ in range(lease.session.steps - before.pop())]
         return changed(lease, around([box for box in boxes if box is not None]), ran=True)
 
     return await lease.predict(work)
@@ -230,11 +230,9 @@ async def predict(request: Request, lease: Held) -> Response:
 
     def work() -> Response:
         buffer_of(lease)
+        steps = lease.session.steps
         box = lease.session.predict()
-        if box is not None and lease.kept["steps"]:
-            # Taken back together with the prompt before it.
-            lease.kept["steps"][-1] += 1
-        return changed(lease, box, ran=box is not None)
+        return changed(lease, box, ran=lease.session.steps > steps)
 
     return await lease.predict(work)
 
@@ -305,8 +303,10 @@ async def prompted(lease: Lease, ran: bool, add: Callable[[Any], Box | None]) ->
 
     def work() -> Response:
         buffer_of(lease)
+        steps = lease.session.steps
         box = add(lease.session)
-        lease.kept["steps"].append(1)
+        # A prediction that is asked for later is taken back together with this prompt.
+        lease.kept["before"].append(steps)
         return changed(lease, box, ran)
 
     return await lease.predict(work)

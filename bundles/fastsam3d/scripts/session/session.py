@@ -252,9 +252,14 @@ class Session:
             return self._set_prompts((), run=True) if self._object().prompts else None
 
     @property
+    def steps(self) -> int:
+        """How many steps were taken, and can be taken back."""
+        return len(self._there()._done)
+
+    @property
     def can_undo(self) -> bool:
         """Whether there is a step to take back."""
-        return bool(self._there()._done)
+        return self.steps > 0
 
     @property
     def can_redo(self) -> bool:
