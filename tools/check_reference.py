@@ -6,6 +6,8 @@
 A reference file is an .npz of `config` (JSON as bytes), `state/<key>`, `in/<name>` and `out/<name>`. Each network is
 built from its config, takes the state dict strictly, and must give every output within 1e-4 of that output's largest
 value; within 2e-3 where the file's name says "flash", because those were computed from half-precision queries.
+
+LiteMedSAM's file holds neither config nor state: its weights are the published ones, brought from the package index.
 """
 
 from __future__ import annotations
@@ -33,14 +35,20 @@ from bundles.fastsam3d.scripts.networks.published import (
     StridedGroupAttention,
     SwappedFourierCode,
 )
+from bundles.ssam_2d.scripts import lite_medsam
 from bundles.ssam_2d.scripts.networks.published import (
     PublishedImageEncoder,
     PublishedTextDecoder,
     ReformedConv2d,
     ReformedLinear,
 )
+from bundles.ssam_2d.scripts.networks.sam import MaskDecoder, PromptEncoder, TwoWayTransformer
+from bundles.ssam_2d.scripts.networks.tiny_vit import TinyViT
+from common.weights import read_state
 
 TOLERANCE, FLASH_TOLERANCE = 1e-4, 2e-3
+# What tells LiteMedSAM's file: every 8th row and column of its embedding.
+LITE_MEDSAM_KEY, EVERY = "embedding_every_8th", 8
 
 Outputs = Iterator[tuple[str, Tensor]]
 
@@ -65,6 +73,10 @@ def read_reference(path: Path) -> Reference:
     """A reference file's content. Raises ValueError where a part is missing; numpy's errors where it is no .npz."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
+    if LITE_MEDSAM_KEY in arrays:
+        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        inputs = {key: tensors.pop(key) for key in ("image", "box")}
+        return Reference(path.stem, {}, read_state(lite_medsam.bring()), inputs, tensors)
     if "config" not in arrays:
         raise ValueError("no `config` in it: expected config, state/..., in/... and out/...")
     groups: dict[str, dict[str, Tensor]] = {"state": {}, "in": {}, "out": {}}
@@ -142,6 +154,28 @@ def svd_text_decoder(reference: Reference) -> Outputs:
     yield "image_pe", decoder.prompt_encoder.get_dense_pe()
 
 
+def lite_medsam_box(reference: Reference) -> Outputs:
+    """LiteMedSAM: its embedding of an image, and the mask and predicted IoU of a box in it."""
+    transformer = TwoWayTransformer(depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048)
+    network = nn.ModuleDict(
+        {
+            "image_encoder": TinyViT(),
+            "prompt_encoder": PromptEncoder(256, (64, 64), (256, 256), 16),
+            "mask_decoder": MaskDecoder(transformer_dim=256, transformer=transformer),
+        }
+    ).eval()
+    network.load_state_dict(reference.state)
+    prompts, decoder = network["prompt_encoder"], network["mask_decoder"]
+    embedding = network["image_encoder"](reference.inputs["image"])
+    yield LITE_MEDSAM_KEY, embedding[:, :, ::EVERY, ::EVERY]
+    yield "embedding_mean", embedding.mean()
+    yield "embedding_std", embedding.std()
+    sparse, dense = prompts(None, reference.inputs["box"], None)
+    logits, iou = decoder(embedding, prompts.get_dense_pe(), sparse, dense, multimask_output=False)
+    yield "logits", logits
+    yield "iou", iou
+
+
 # What computes the outputs of a kind of file; the kinds that kind_of names and that are absent here are not built yet.
 KINDS: dict[str, Callable[[Reference], Outputs]] = {
     "sammed3d_image_encoder": image_encoder,
@@ -152,6 +186,7 @@ KINDS: dict[str, Callable[[Reference], Outputs]] = {
     "svdsam_layer": svd_layer,
     "svdsam_image_encoder": svd_image_encoder,
     "svdsam_text_decoder": svd_text_decoder,
+    "lite_medsam": lite_medsam_box,
 }
 
 
@@ -163,6 +198,8 @@ def kind_of(reference: Reference) -> str:
     """
     keys, config, flash = reference.state.keys(), reference.config, "flash" in reference.name
     parts = {key.split(".")[0] for key in keys}
+    if LITE_MEDSAM_KEY in reference.outputs:
+        return "lite_medsam"
     if "Text_Embedding_Affine" in parts:
         return "svdsam_text_decoder"
     if any(key.endswith("trainable_scale") for key in keys):

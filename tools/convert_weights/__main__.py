@@ -13,7 +13,7 @@ import torch
 
 from common.files import whole_files
 
-from . import images, ssam, volumes
+from . import images, ssam, tiny_vit, volumes
 from .accounts import Conversion
 from .kinds import KINDS, chosen_kind
 from .labels import read_labels, read_names
@@ -27,6 +27,8 @@ def convert(kind: str, checkpoint: Checkpoint, options: argparse.Namespace) -> C
     state = checkpoint.state
     if kind == "sam":
         return images.sam(state)
+    if kind == "tiny_sam":
+        return tiny_vit.tiny_sam(state)
     if kind == "to_sam":
         return images.to_sam(state, options.image_size)
     if kind == "ssam":

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -53,6 +53,8 @@ def to_sam(state: Mapping[str, Tensor], image_size: int = SAM_SIZE) -> Conversio
             "its patches are embedded by several convolutions, as in this project's own small base; no SAM tool has "
             "such an encoder: only networks tuned from SAM's own weights can go back"
         )
+    if any(key.startswith(f"{ENCODER}.patch_embed.seq.") for key in state):
+        raise ValueError("its encoder is a TinyViT, as LiteMedSAM's and MobileSAM's, not SAM's: no SAM tool takes it")
     settings = sam_settings(state)
     own = settings[ENCODER]["img_size"]
     if image_size < 1 or image_size % settings[ENCODER]["patch_size"]:
@@ -155,14 +157,16 @@ def prompt_settings(
     }
 
 
-def sam_network(settings: Mapping[str, Mapping[str, Any]]) -> nn.ModuleDict:
+def sam_network(
+    settings: Mapping[str, Mapping[str, Any]], encoder: Callable[..., nn.Module] = ImageEncoder
+) -> nn.ModuleDict:
     """A SAM of these settings on the meta device, for its names and shapes."""
     with torch.device("meta"):
         # Heads change no shape, and those of a checkpoint of another width may be others.
         transformer = TwoWayTransformer(**{**settings[TRANSFORMER], "num_heads": 1})
         return nn.ModuleDict(
             {
-                ENCODER: ImageEncoder(**settings[ENCODER]),
+                ENCODER: encoder(**settings[ENCODER]),
                 PROMPTS: PromptEncoder(**settings[PROMPTS]),
                 DECODER: MaskDecoder(**settings[DECODER], transformer=transformer),
             }

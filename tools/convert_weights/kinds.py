@@ -32,6 +32,7 @@ class Kind:
 
 KINDS = {
     "sam": Kind("SAM ViT-B, L, H or MedSAM", "a base to fine-tune; for boxes as it is", "sam", "ssam_2d"),
+    "tiny_sam": Kind("LiteMedSAM or MobileSAM", "a base to fine-tune; for boxes as it is", "tiny_sam", "ssam_2d"),
     "ssam": Kind(
         "the S-SAM code's checkpoint",
         "its network, singular values merged",
@@ -60,7 +61,7 @@ KINDS = {
     "to_sam": Kind("a merged network of ssam_2d (model.pt)", "a plain SAM for any SAM tool", "ours", "ssam_2d"),
 }
 # The kind that a family is converted to where none is asked for.
-DEFAULTS = {"sam": "sam", "ssam": "ssam", "sammed3d": "sammed3d", "fastsam3d": "fastsam3d", "ours": "to_sam"}
+DEFAULTS = {family: family for family in ("sam", "tiny_sam", "ssam", "sammed3d", "fastsam3d")} | {"ours": "to_sam"}
 
 
 def family_of(state: Mapping[str, Tensor]) -> str:
@@ -74,6 +75,8 @@ def family_of(state: Mapping[str, Tensor]) -> str:
         return "ssam"
     if "label_features" in state or any(key.startswith("text_affine.") for key in state):
         return "ours"
+    if any(key.startswith("image_encoder.patch_embed.seq.") for key in state):
+        return "tiny_sam"
     if patches is not None and patches.ndim == 5:
         first = any(key.endswith("blocks.0.attn.qkv.weight") for key in state)
         return "sammed3d" if first else "fastsam3d"

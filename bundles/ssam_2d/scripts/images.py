@@ -106,10 +106,10 @@ class ToNetworkSized(MapTransform):
         return d
 
 
-def to_network_size(image: Tensor, size: int) -> Tensor:
-    """(C, H, W) -> (C, size, size): the whole image, whatever its proportions, smoothed where it is reduced."""
-    square = F.interpolate(image[None].float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
-    return square[0]
+def to_network_size(image: Tensor, size: int | Sequence[int]) -> Tensor:
+    """(C, H, W) -> (C, size, size), or rows and columns: the whole image, smoothed where it is reduced."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    return F.interpolate(image[None].float(), sides, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
 def to_display(values: Tensor, window: str | Sequence[float] = "auto") -> Tensor:
