@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 POINT_KEYS = ("foreground", "background", "points", "point_labels")
-OBJECT_KEYS = (*POINT_KEYS, "box", "scribble", "previous_mask")
+# Label maps on the image's grid.
+MASK_KEYS = ("scribble", "lasso", "previous_mask")
+OBJECT_KEYS = (*POINT_KEYS, "box", *MASK_KEYS)
 DEFAULT_NAME = "object"
 SPELLINGS = (
     "foreground and background as lists of [i, j, k], or points with point_labels (1 foreground, 0 background), "
-    "or box as [[i, j, k], [i, j, k]], or scribble or previous_mask as a file, or objects as {name: prompts}"
+    "or box as [[i, j, k], [i, j, k]], or scribble, lasso or previous_mask as a file, or objects as {name: prompts}"
 )
 
 
@@ -33,6 +35,8 @@ class ObjectPrompt:
         labels: 1 foreground, 0 background, for each point.
         box: lowest and highest voxel, both inside the box.
         scribble: file of a label map: 1 foreground, 2 background strokes.
+        lasso: file of a label map, in one slice or a few: 1 inside an outline around the object, 2 inside one around
+            what is not the object.
         previous_mask: file of the object's last mask, nonzero inside.
         notes: what was changed of it, for whoever asked.
     """
@@ -42,6 +46,7 @@ class ObjectPrompt:
     labels: tuple[int, ...] = ()
     box: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     scribble: str | None = None
+    lasso: str | None = None
     previous_mask: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -49,6 +54,11 @@ class ObjectPrompt:
     def foreground(self) -> tuple[tuple[float, float, float], ...]:
         """The foreground points alone."""
         return tuple(p for p, label in zip(self.points, self.labels, strict=True) if label == 1)
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """The files that are named, in the order of MASK_KEYS."""
+        return tuple(name for name in (getattr(self, key) for key in MASK_KEYS) if name)
 
     def with_points(self, points: Sequence[Sequence[float]], labels: Sequence[int]) -> ObjectPrompt:
         """The same prompts and further points, which come first."""
@@ -81,7 +91,7 @@ def read_prompts(data: Mapping[str, Any], shape: Sequence[int]) -> list[ObjectPr
     Args:
         data: the three spellings in use: ``foreground`` / ``background``; ``points`` + ``point_labels``;
             ``{name: points}``, at the top or (also ``{name: prompts}``) under ``objects``. Also ``box``,
-            ``scribble`` and ``previous_mask``. ``None`` and empty values count as absent.
+            ``scribble``, ``lasso`` and ``previous_mask``. ``None`` and empty values count as absent.
         shape: voxels of the stored volume along its three axes.
 
     Raises:
@@ -145,14 +155,13 @@ def _read_object(name: str, given: Mapping[str, Any], shape: Sequence[int]) -> O
         tuple(points),
         tuple(labels),
         box,
-        _read_file(name, "scribble", given.get("scribble")),
-        _read_file(name, "previous_mask", given.get("previous_mask")),
+        *(_read_file(name, key, given.get(key)) for key in MASK_KEYS),
         notes,
     )
-    if not (prompt.foreground or prompt.box or prompt.scribble or prompt.previous_mask):
+    if not (prompt.foreground or prompt.box or prompt.masks):
         raise ValueError(
             f"{name}: nothing says where the object is ({len(points)} points, none of them foreground): expected "
-            f"at least one foreground point, a box, a scribble or a previous mask"
+            f"at least one foreground point, a box, a scribble, a lasso or a previous mask"
         )
     return prompt
 

@@ -87,6 +87,9 @@ class Inference(_Inferer, Clicks, Results):
     series: Series | None = Field(description="which stack of a DICOM folder that holds several")
     box: Box | None = Field(description="[[i, j, k], [i, j, k]]: lowest and highest voxel")
     scribble: Path | None = Field(description="file on the image's grid: strokes, 1 on the object, 2 beside it")
+    lasso: Path | None = Field(
+        description="file on the image's grid: in a slice, 1 inside an outline around the object"
+    )
     previous_mask: Path | None = Field(description="file on the image's grid: the last mask, to be corrected")
     objects: Objects | None = Field(description="several objects at once")
     output_ext: Literal[tuple(EXTENSIONS)] = Field(description="the masks' format")

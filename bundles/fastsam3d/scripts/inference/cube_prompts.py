@@ -34,7 +34,7 @@ def cube_prompt(scene: Scene, target: Target, look: Look, cells: Grid, last: Vie
     places = target.clicks_mm[: look.clicks]
     inside = np.flatnonzero(cube.holds(places))
     places = places[inside]
-    known = target.at_first if last is None else last.look.clicks
+    known = 1 if last is None else last.look.clicks
     # What nobody said need not be followed.
     given = [i for i in np.argsort(target.order[inside]) if target.order[inside[i]] >= 0]
     box = None

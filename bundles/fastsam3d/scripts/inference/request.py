@@ -28,8 +28,8 @@ from .scene import Scene
 class ReadRequestd(MapTransform):
     """Checks the prompts of a request or configuration and puts them into ``image.meta``.
 
-    See :mod:`..common.request`. ``meta["prompt_masks"]`` is a uint8 tensor (files, X, Y, Z) with every scribble and
-    previous mask, in the order in which the prompts name them.
+    See :mod:`..common.request`. ``meta["prompt_masks"]`` is a uint8 tensor (files, X, Y, Z) with every scribble, lasso
+    and previous mask, in the order in which the prompts name them.
 
     Args:
         keys: of the image.
@@ -56,10 +56,10 @@ class ReadRequestd(MapTransform):
             put_request(image, prompts)
             masks = []
             for prompt in prompts:
+                drawn = [read_mask(name, image) for name in prompt.masks]
                 if prompt.scribble:
-                    masks.append(_strokes(read_mask(prompt.scribble, image), stroke_values(request)))
-                if prompt.previous_mask:
-                    masks.append(read_mask(prompt.previous_mask, image))
+                    drawn[0] = _strokes(drawn[0], stroke_values(request))
+                masks += drawn
             if masks:
                 image.meta["prompt_masks"] = torch.stack(masks)
         return d
@@ -78,7 +78,7 @@ def unpack(inputs: MetaTensor) -> Scene:
     image = inputs.as_tensor()[0]
     shape = tuple(image.shape[1:])
     affine = np.asarray(torch.as_tensor(meta["affine"]).cpu(), dtype=np.float64).reshape(-1, 4, 4)[0]
-    files = [f for p in prompts for f in (p.scribble, p.previous_mask) if f]
+    files = [f for p in prompts for f in p.masks]
     stacked = torch.as_tensor(meta["prompt_masks"]).reshape(-1, *shape).to(image.device) if files else []
     masks = dict(zip(files, stacked, strict=True))
     notes = json.loads(single(meta.get("notes", "[]")))

@@ -20,7 +20,7 @@ class Scene(NamedTuple):
         image: (1, X, Y, Z).
         grid: where its voxels lie.
         prompts: one for each object.
-        masks: (X, Y, Z) uint8 label map of each scribble or previous mask, by the name that the prompts give it.
+        masks: (X, Y, Z) uint8 label map of each scribble, lasso or previous mask, by the name that the prompts give it.
         notes: what was done to the image when it was read.
         content: tells the image's voxels from any other's.
         reused: whether the volume was in memory already.

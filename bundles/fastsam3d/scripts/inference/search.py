@@ -127,7 +127,7 @@ def next_look(target: Target, seen: Sequence[View], image: Grid, settings: Setti
         # The cube was chosen by the mask, which tells the object's size better than an answer.
         return Look(Stage.CLICKS, target.cube, count, rounds, FIRST_PROMPT, anew=True)
     if not seen:
-        return Look(Stage.GLIMPSE, target.cube, min(count, target.at_first), 1, FIRST_PROMPT, anew=True)
+        return Look(Stage.GLIMPSE, target.cube, min(count, 1), 1, FIRST_PROMPT, anew=True)
     last = seen[-1]
     stage, cube = last.look.stage, last.look.cube
     if stage in (Stage.GLIMPSE, Stage.FIRST):

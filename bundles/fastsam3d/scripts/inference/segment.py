@@ -127,7 +127,8 @@ class Segmenter:
             prompts: one for each object, or as users spell them, see :func:`..common.prompts.read_prompts`; positions
                 are voxel indices of the volume.
             network: offers ``encode`` and ``decode``, see :class:`..networks.fastsam3d.FastSAM3D`.
-            masks: (X, Y, Z) label map of each ``scribble`` and ``previous_mask``, by the name that the prompts give it.
+            masks: (X, Y, Z) label map of each ``scribble``, ``lasso`` and ``previous_mask``, by the name that the
+                prompts give it.
             content: another one for any other volume; None to have it found out from the voxels.
 
         Raises:
@@ -141,7 +142,7 @@ class Segmenter:
             )
         asked = read_prompts(prompts, shape) if isinstance(prompts, Mapping) else list(prompts)
         drawn = {name: torch.as_tensor(mask).to(image.device) for name, mask in (masks or {}).items()}
-        for name in (n for p in asked for n in (p.scribble, p.previous_mask) if n):
+        for name in (n for p in asked for n in p.masks):
             found = tuple(drawn[name].shape) if name in drawn else "missing"
             if found != shape:
                 raise ValueError(f"the mask {name!r} is {found}: expected one on the grid of the volume, {shape}")

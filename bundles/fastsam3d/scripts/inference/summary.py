@@ -67,6 +67,7 @@ def _describe(
             "point_labels": list(prompt.labels),
             "box": prompt.box,
             "scribble": prompt.scribble,
+            "lasso": prompt.lasso,
             "previous_mask": prompt.previous_mask,
         },
         "cubes": [_describe_cube(look) for look in looks],

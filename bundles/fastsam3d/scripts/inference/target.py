@@ -16,8 +16,8 @@ from ..common.clicks import deepest_point
 from ..common.geometry import Grid, cube_around
 from ..common.prompts import ObjectPrompt
 from . import zoom
+from .drawn import lasso_box, lasso_points, scribble_points
 from .scene import Scene
-from .scribbles import scribble_points
 
 logger = logging.getLogger(__name__)
 # Of a mask, in which its deepest point is looked for.
@@ -29,13 +29,12 @@ class Target:
     """An object to look for.
 
     Attributes:
-        prompt: as it was given, with the points of its strokes.
+        prompt: as it was given, with the points of its strokes and outlines.
         clicks_mm: (P, 3) in the order in which the network is shown them.
         labels: (P,) of these clicks, 1 foreground, 0 background.
         order: (P,) their places in the order in which they were given; -1 for one that nobody gave.
         box_mm: (8, 3) the corners of the box, None where there is none or the weights know no boxes.
         cube: in which it is looked at first.
-        at_first: how many clicks the first step shows.
         notes: for whoever asked.
     """
 
@@ -45,7 +44,6 @@ class Target:
     order: np.ndarray
     box_mm: np.ndarray | None
     cube: Grid
-    at_first: int
     notes: tuple[str, ...] = ()
 
     @property
@@ -73,14 +71,18 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
         takes_boxes: whether the network's weights know boxes; a box becomes a click at its centre otherwise.
 
     Raises:
-        ValueError: a scribble without foreground.
+        ValueError: a scribble or a lasso without foreground, and nothing else that says where the object is.
     """
     notes = []
     if prompt.scribble:
         prompt = prompt.with_points(*scribble_points(scene.masks[prompt.scribble], scene.grid))
-        if not prompt.foreground:
-            raise ValueError(f"{prompt.scribble}: no voxel is 1; expected 1 on the object, 2 on the background")
     box = prompt.box
+    if prompt.lasso:
+        lasso = scene.masks[prompt.lasso]
+        prompt = prompt.with_points(*lasso_points(lasso, scene.grid))
+        box = box or lasso_box(lasso)
+    if not (prompt.foreground or box or prompt.previous_mask):
+        raise ValueError(f"{' and '.join(prompt.masks)}: no voxel is 1; expected 1 on the object, 2 on the background")
     if box and not takes_boxes:
         prompt, box = prompt.with_points([np.mean(np.array(box), axis=0)], [1]), None
         notes.append("these weights know no boxes: the box was taken as a click at its centre")
@@ -89,7 +91,8 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
     box_mm = zoom.box_corners_mm(box, scene.grid) if box else None
     if box and (thick := zoom.thickened(box, scene.grid)) is not None:
         box_mm = zoom.box_corners_mm(thick, scene.grid)
-        notes.append("the box is flat: the object was taken to be about as thick as the box is wide")
+        what = "box" if prompt.box else "lasso"
+        notes.append(f"the {what} is flat: the object was taken to be about as thick as the {what} is wide")
         if not (labels == 1).any():
             places, labels, order = _first(np.mean(np.array(box), axis=0), scene.grid, places, labels, order)
     extents = [] if box_mm is None else [box_mm]
@@ -113,10 +116,8 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
         # A click beyond the cube is left to coarser ones: what the others found at this spacing must not be lost.
         near = clicks[np.abs(clicks - center).max(axis=1) <= first * cube_size / 2]
         spacing = max(first, zoom.spacing_for(near, center, cube_size, default))
-    # Strokes are one prompt: their points are shown together.
-    at_first = len(labels) if prompt.scribble else 1
     cube = cube_around(center, spacing, cube_size)
-    return Target(prompt, places, labels, order, box_mm, cube, at_first, tuple(notes))
+    return Target(prompt, places, labels, order, box_mm, cube, tuple(notes))
 
 
 def last_mask(scene: Scene, target: Target) -> Tensor | None:

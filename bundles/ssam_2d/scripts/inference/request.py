@@ -94,7 +94,8 @@ def read_objects(data: Mapping[Hashable, Any], shape: Sequence[int], is_picture:
     """The objects that clicks or boxes are given for; none where there are no such keys.
 
     Raises:
-        ValueError: see :func:`..common.prompts.read_prompts`; a scribble or a mask, which this network does not take.
+        ValueError: see :func:`..common.prompts.read_prompts`; a scribble, a lasso or a mask, which this network does
+            not take.
     """
     known = (*OBJECT_KEYS, "objects", "label")
     request = {k: v for k, v in data.items() if k in known or is_named_points(v)}
@@ -108,8 +109,8 @@ def read_objects(data: Mapping[Hashable, Any], shape: Sequence[int], is_picture:
         where = " (in a 2D image: [x, y] pixels)" if is_picture else ""
         raise ValueError(f"{problem}{where}") from problem
     for prompt in prompts:
-        if prompt.scribble or prompt.previous_mask:
-            raise ValueError(f"{prompt.name}: a scribble or a mask was given; expected names, clicks or boxes")
+        if prompt.masks:
+            raise ValueError(f"{prompt.name}: a scribble, a lasso or a mask was given; expected names, clicks or boxes")
     return prompts
 
 

@@ -189,6 +189,7 @@ def test_no_prompt(refused, image, nothing):
         ({"box": [[5, 5, 5], [9, 4, 9]]}, "minimum above its maximum"),
         ({"box": [[5, 5, 5], [9, 9, 90]]}, r"box corner \[9.0, 9.0, 90.0\] lies outside"),
         ({"scribble": 5}, "scribble is 5: expected a path"),
+        ({"lasso": 5}, "lasso is 5: expected a path"),
         ({"previous_mask": [1, 2]}, r"previous_mask is \[1, 2\]: expected a path"),
         ({"objects": [CLICK]}, "objects is.*expected {name: prompts}"),
         ({"objects": {"a": {"foregruond": CLICK}}}, "object 'a' has 'foregruond'.*expected foreground"),
@@ -201,7 +202,7 @@ def test_prompts_of_the_wrong_form(refused, image, prompts, message):
     refused(message, image=image, **{"foreground": None, **prompts})
 
 
-@pytest.mark.parametrize("key", ["scribble", "previous_mask"])
+@pytest.mark.parametrize("key", ["scribble", "lasso", "previous_mask"])
 class TestMaskFiles:
     def mask(self, tmp_path, values=None, grid=GRID):
         values = BODY.truth(grid) if values is None else values

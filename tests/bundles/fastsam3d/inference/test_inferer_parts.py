@@ -20,10 +20,10 @@ from bundles.fastsam3d.scripts.common.prompts import read_prompts
 from bundles.fastsam3d.scripts.common.request import put_request
 from bundles.fastsam3d.scripts.inference import zoom
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
+from bundles.fastsam3d.scripts.inference.drawn import POINTS_PER_STROKE, lasso_box, lasso_points, scribble_points
 from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
 from bundles.fastsam3d.scripts.inference.items import list_items
 from bundles.fastsam3d.scripts.inference.label_map import count_voxels, label_map
-from bundles.fastsam3d.scripts.inference.scribbles import POINTS_PER_STROKE, scribble_points
 from bundles.fastsam3d.scripts.inference.search import Look, Stage, View
 from bundles.fastsam3d.scripts.inference.summary import IGNORED
 from common.devices import checked_device
@@ -541,6 +541,17 @@ def test_scribble_distances_are_in_mm():
 
 def test_no_strokes():
     assert scribble_points(torch.zeros(5, 5, 5, dtype=torch.uint8), SMALL) == ([], [])
+
+
+def test_the_middle_of_an_outline_lies_in_its_slice():
+    lasso = torch.zeros(40, 40, 40, dtype=torch.uint8)
+    lasso[5:16, 9:30, 20] = 1
+    lasso[30:33, 9:12, 20] = 2
+    points, labels = lasso_points(lasso, IMAGE)
+    assert labels == [1, 0] and points[0][0] == 10 and 14 <= points[0][1] <= 24 and points[0][2] == 20
+    assert points[1] == [31, 10, 20]
+    assert lasso_box(lasso) == [[5, 9, 20], [15, 29, 20]]
+    assert lasso_box(lasso * 0) is None and lasso_points(lasso * 0, IMAGE) == ([], [])
 
 
 # ---- the rest

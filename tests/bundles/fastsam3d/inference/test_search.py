@@ -25,11 +25,11 @@ IMAGE = grid_around(np.diag([1.0, 1.0, 1.0]), (200, 200, 200), (0, 0, 0))
 SETTINGS = Settings(cube_size=32, small_cube_size=24, spacing=1.5, rounds=3)
 
 
-def target(*clicks_mm: tuple[float, float, float], at_first: int = 1) -> Target:
+def target(*clicks_mm: tuple[float, float, float], last: str | None = None) -> Target:
     places = np.array(clicks_mm, dtype=float)
     cube = cube_around(places[0], 1.5, 32)
     ones, order = np.ones(len(places), dtype=int), np.arange(len(places))
-    return Target(ObjectPrompt("a"), places, ones, order, None, cube, at_first)
+    return Target(ObjectPrompt("a", previous_mask=last), places, ones, order, None, cube)
 
 
 def seen(look: Look, cells: int) -> View:
@@ -102,7 +102,7 @@ def test_which_views_make_up_the_mask():
 
 
 def test_a_last_mask_sums_up_all_clicks():
-    look = next_look(target((0.0, 0, 0), (2.0, 0, 0), at_first=2), (), IMAGE, SETTINGS)
+    look = next_look(target((0.0, 0, 0), (2.0, 0, 0), last="mask"), (), IMAGE, SETTINGS)
     assert look.clicks == 2
 
 

@@ -28,7 +28,7 @@ NAME = re.compile(r"[^$@%./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,127}")
 # Words that MONAI Label takes for its own: no label may have them.
 RESERVED = re.compile(
     r"_.*|image|image_.*|model|description|session|session_id|logging|timeout|skip_writer|cache_transforms|"
-    r"result_.*|pred|pred_.*|save_label|scribble|previous_mask|text_model|adapter|use_adapter|gpus|multi_gpu"
+    r"result_.*|pred|pred_.*|save_label|scribble|lasso|previous_mask|text_model|adapter|use_adapter|gpus|multi_gpu"
 )
 # What pydantic names beside a key that may be of several types.
 TYPES = re.compile(r"\[|^(str|float|constrained-str|function-after.*)$")
@@ -141,7 +141,7 @@ class Infer(Common, Prompts):
     def labels_with_clicks(self) -> Infer:
         known = sorted(type(self).model_fields)
         for key, value in self.model_extra.items():
-            if key in ("scribble", "previous_mask"):
+            if key in ("scribble", "lasso", "previous_mask"):
                 raise ValueError(f"{key}: {NO_FILES}")
             try:
                 if RESERVED.fullmatch(key) or not isinstance(value, list):
