@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from sam_bundles import Engine
 
-from . import nninteractive
+from . import itksnap, nninteractive
 from .sessions import Leases, log
 from .settings import Settings
 
@@ -50,6 +50,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     app = FastAPI(title="SAM bundles", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings, app.state.leases = settings, leases
     app.include_router(nninteractive.router)
+    app.include_router(itksnap.router)
     describe_errors(app)
     if settings.origins:
         app.add_middleware(
@@ -73,6 +74,10 @@ async def sweep(leases: Leases) -> None:
 
 def describe_errors(app: FastAPI) -> None:
     """Answer every refusal with ``{"detail": a sentence}``."""
+
+    @app.exception_handler(ValueError)
+    async def bad_input(request: Request, error: ValueError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 400)
 
     @app.exception_handler(RequestValidationError)
     async def bad_parameter(request: Request, error: RequestValidationError) -> JSONResponse:

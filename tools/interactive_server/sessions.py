@@ -38,7 +38,8 @@ class Lease:
         token: its secret name.
         session: the image and its prompts.
         kept: what a protocol keeps beside it.
-        heartbeats: whether the client sends them, so that one that is silent is dead.
+        heartbeats: whether the client sends them, so that one that is silent is dead. One that does not loses its place
+            to another client alone.
     """
 
     def __init__(self, session: Session, turn: threading.Lock, heartbeats: bool = True) -> None:
@@ -136,6 +137,8 @@ class Leases:
             Refusal: 503, all are taken.
         """
         self.sweep()
+        if len(self._held) >= self.settings.max_sessions:
+            self.sweep(needed=True)
         lease = Lease(Session(self.engine), self._turn, heartbeats)
         with self._lock:
             if len(self._held) < self.settings.max_sessions:
@@ -172,12 +175,16 @@ class Leases:
             lease.close()
         return lease is not None
 
-    def sweep(self) -> None:
-        """Free the places of clients that died, or that do nothing any more."""
+    def sweep(self, needed: bool = False) -> None:
+        """Free the places of clients that died, or that do nothing any more.
+
+        Args:
+            needed: those too of clients that send no heartbeats, and would not notice it.
+        """
         now = time.monotonic()
         for lease in list(self._held.values()):
             silent = lease.heartbeats and now - lease.seen_at > self.settings.liveness_timeout
-            idle = now - lease.active_at > self.settings.idle_timeout
+            idle = (lease.heartbeats or needed) and now - lease.active_at > self.settings.idle_timeout
             if (silent or idle) and not lease.waiting and self.release(lease.token):
                 log.info("a place is free again: its client %s", "is silent" if silent else "does nothing")
 
