@@ -1,0 +1,209 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""The scan that a page looks at: read once, shown on the page's grid, answered in boxes of changed voxels."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from sam_bundles.common.intensity import CT_WINDOW, intensity_bounds
+from sam_bundles.common.result_files import stem_of
+
+from sam_bundles import Session
+
+from .received import Received
+from .shown_grid import Box, ShownGrid
+
+# Ranges of Hounsfield units, as radiologists set them.
+CT_WINDOWS = {"Abdomen": (-160, 240), "Lung": (-1350, 150), "Bone": (-500, 1300), "Brain": (0, 80)}
+# So many slices of the volume are packed at a time.
+SLAB = 16
+LONGEST_SIDE = 32767
+KINDS = {"scribble": "brush"}
+
+
+class Scan:
+    """What the page sees of a session.
+
+    Attributes:
+        stage: ``empty``, ``reading``, ``ready`` or ``failed``.
+        error: why it failed.
+        uploads: files that came from the browser; they live as long as this.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.stage = "empty"
+        self.error = ""
+        self.uploads: list[Received] = []
+        self.path = Path()
+        self.title = ""
+
+    def read(self, find: Callable[[], tuple[Path, str]]) -> None:
+        """Open the scan; a failure is kept as a sentence, since nobody waits for this.
+
+        Args:
+            find: the file, and the name that people know it by.
+        """
+        try:
+            path, self.title = find()
+            self._open(path)
+            self.stage = "ready"
+        except ValueError as error:
+            self.error, self.stage = self._plain(str(error)), "failed"
+        except MemoryError:
+            self.error, self.stage = "the memory of this computer does not suffice for this scan", "failed"
+        except Exception as error:
+            self.error, self.stage = f"the scan could not be opened: {type(error).__name__}: {error}", "failed"
+            raise
+
+    def _open(self, path: Path) -> None:
+        self.session.set_image(path)
+        self.path = path
+        image = self.session.image
+        self.grid = ShownGrid.of(self.session.affine, self.session.shape)
+        if max(self.grid.stored) > LONGEST_SIDE:
+            raise ValueError(f"a scan of {self.grid.stored} voxels: expected at most {LONGEST_SIDE} along each axis")
+        self._values = self.grid.show(image.as_tensor()[0].numpy())
+        self._range = tuple(float(v) for v in image.as_tensor().aminmax())
+        self._type = np.dtype(np.int16 if _fits_int16(image.as_tensor()[0].numpy(), self._range) else np.float32)
+        self._notes = json.loads(image.meta.get("notes", "[]"))
+        self._bounds = intensity_bounds(image.as_tensor(), "auto")
+        self._labels = np.zeros(self.grid.stored[::-1], np.uint8).T
+        self._counts = np.zeros(256, np.int64)
+        self._counts[0] = self._labels.size
+
+    def _plain(self, sentence: str) -> str:
+        """A sentence about a file under the name that the person gave it."""
+        for received in self.uploads:
+            for file in received.files[:1]:
+                sentence = sentence.replace(str(file.path), received.title).replace(str(file.path.parent.parent), received.title)
+        return sentence
+
+    def meta(self, no_seg: str | None) -> dict[str, Any]:
+        """What the page has to know before it shows anything.
+
+        Args:
+            no_seg: why DICOM segmentations cannot be written, or None.
+        """
+        spacing = np.linalg.norm(self.session.affine[:3, :3], axis=0)
+        return {
+            "name": self.title,
+            "shape": list(self.grid.shape),
+            "spacing": self._turned(spacing),
+            "affine": self._affine().tolist(),
+            "stored_shape": list(self.grid.stored),
+            "stored_spacing": [float(s) for s in spacing],
+            "axes": [{"axis": a, "flipped": f} for a, f in zip(self.grid.axes, self.grid.flipped, strict=True)],
+            "range": list(self._range),
+            "windows": self._windows(),
+            "notes": self._notes,
+            "no_seg": no_seg,
+        }
+
+    def _turned(self, of_stored: np.ndarray) -> list[float]:
+        return [float(of_stored[i]) for i in np.argsort(self.grid.axes)]
+
+    def _affine(self) -> np.ndarray:
+        """(4, 4) voxel of the page -> mm in RAS."""
+        corner, *ends = (self.grid.stored_voxel(v) for v in np.concatenate([np.zeros((1, 3)), np.eye(3)]))
+        to_stored = np.eye(4)
+        to_stored[:3, 3] = corner
+        to_stored[:3, :3] = (np.array(ends) - corner).T
+        return self.session.affine @ to_stored
+
+    def _windows(self) -> list[dict[str, Any]]:
+        whole = {"Whole range": self._range}
+        if self._bounds == CT_WINDOW:
+            named = {**CT_WINDOWS, **whole}
+        else:
+            low, high = self._bounds
+            named = {"Auto": (low, high), "Brighter": (low, low + 0.6 * (high - low)), **whole}
+        return [{"name": name, "low": float(low), "high": float(high)} for name, (low, high) in named.items()]
+
+    def volume_size(self) -> int:
+        """Bytes of :meth:`volume`."""
+        return len(self._header()) + self._values.size * self._type.itemsize
+
+    def volume(self) -> Iterator[bytes]:
+        """The voxels as NIfTI, in the page's order; its affine says their size alone, so that no viewer turns them."""
+        yield self._header()
+        for k in range(0, self._values.shape[2], SLAB):
+            yield self._values[:, :, k : k + SLAB].astype(self._type).tobytes(order="F")
+
+    def _header(self) -> bytes:
+        spacing = self._turned(np.linalg.norm(self.session.affine[:3, :3], axis=0))
+        header = nib.Nifti1Image(np.empty((1, 1, 1), self._type), np.diag([*spacing, 1.0])).header
+        header.set_data_shape(self.grid.shape)
+        header.set_zooms(spacing)
+        header["vox_offset"] = 352
+        header["magic"] = b"n+1"
+        header["scl_slope"], header["scl_inter"] = 1, 0
+        header["cal_min"], header["cal_max"] = self._bounds
+        return header.binaryblock + b"\0\0\0\0"
+
+    def answer(self, box: Box | None, started: float, **more: Any) -> bytes:
+        """The state of all objects, and the voxels of a stored box that changed, gzipped.
+
+        The length of the JSON (4 bytes, the lowest first), the JSON, then one byte for each voxel, the object's number,
+        in the page's order, its first axis fastest.
+        """
+        numbers, session = self.session.numbers, self.session
+        packed = b""
+        if box is not None:
+            part = self._labels[tuple(slice(*side) for side in box)]
+            self._counts -= np.bincount(part.ravel(), minlength=256)
+            part[:] = session.labels(box)
+            self._counts += np.bincount(part.ravel(), minlength=256)
+            packed = self.grid.show(part).tobytes(order="F")
+        ml = abs(float(np.linalg.det(session.affine[:3, :3]))) / 1000
+        told = {
+            "box": box and self.grid.shown_box(box),
+            "objects": [
+                {"name": name, "number": numbers[name], "ml": round(int(self._counts[numbers[name]]) * ml, 6)}
+                for name in session.objects
+            ],
+            "current": session.current,
+            "prompts": [self._prompt(p) for p in session.prompts],
+            "can_undo": session.can_undo,
+            "can_redo": session.can_redo,
+            "seconds": round(time.perf_counter() - started, 4),
+            **more,
+        }
+        text = json.dumps(told).encode()
+        return gzip.compress(struct.pack("<I", len(text)) + text + packed, 1)
+
+    def everything(self, started: float) -> bytes:
+        """As :meth:`answer`, of all voxels that may be an object's."""
+        return self.answer([[0, n] for n in self.grid.stored], started)
+
+    def _prompt(self, prompt: Any) -> dict[str, Any]:
+        told = {"id": prompt.id, "kind": KINDS.get(prompt.kind, prompt.kind), "include": prompt.include}
+        if prompt.kind == "point":
+            return {**told, "at": self.grid.shown_voxel(prompt.given)}
+        box = prompt.given if prompt.kind == "box" else prompt.given.box
+        return {**told, "box": self.grid.shown_box(box)}
+
+    @property
+    def file_name(self) -> str:
+        """For what is saved, without an ending."""
+        return stem_of(self.title) or "scan"
+
+
+def _fits_int16(values: np.ndarray, limits: tuple[float, float]) -> bool:
+    """Whether 2 bytes a voxel hold them as they are."""
+    low, high = limits
+    if low < np.iinfo(np.int16).min or high > np.iinfo(np.int16).max:
+        return False
+    # Mostly a few tell that there are others; only then is the whole volume looked at.
+    some = values.reshape(-1)[:: max(1, values.size >> 16)]
+    return bool((some == np.rint(some)).all()) and all(bool((s == np.rint(s)).all()) for s in values)
