@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from sam_bundles import Engine
 
 from . import itksnap, nninteractive
+from .page import Page, page_router
 from .sessions import Leases, log
 from .settings import Settings
 
@@ -26,12 +27,13 @@ from .settings import Settings
 OPEN_PATHS = ("/healthz",)
 
 
-def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
+def create_app(settings: Settings, engine: Engine | None = None, page: Page | None = None) -> FastAPI:
     """The application; ``app.state.leases`` holds the sessions.
 
     Args:
         settings: who may talk to it, and how many at once.
         engine: what all sessions predict with; None for the default one, loaded here.
+        page: for the browser; None for none.
 
     Raises:
         ValueError: weights that do not load.
@@ -51,6 +53,8 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     app.state.settings, app.state.leases = settings, leases
     app.include_router(nninteractive.router)
     app.include_router(itksnap.router)
+    if page is not None:
+        app.include_router(page_router(page))
     describe_errors(app)
     if settings.origins:
         app.add_middleware(

@@ -28,7 +28,6 @@ from sam_bundles.common.gate import Refusal
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from . import dicom_seg
 from .received import MAX_PIECE, Received
 from .requests import Finite, Strict, read_body, read_json
 from .scan import Scan
@@ -93,12 +92,6 @@ class ImageSaid(Strict):
     upload: Index | None = None
 
 
-class OpenSaid(Strict):
-    """A new scan, instead of the one that the page had."""
-
-    instead_of: str | None = None
-
-
 class PromptSaid(Strict):
     """A prompt: ``at`` of a point, ``box`` of a box, ``box`` and ``bits`` of strokes, ``upload`` of a mask."""
 
@@ -144,10 +137,7 @@ def page_router(page: Page) -> APIRouter:
 
     @router.post("/page/scans")
     async def open_scan(request: Request) -> dict[str, str]:
-        said = _read(await read_body(request), OpenSaid)
         leases: Leases = request.app.state.leases
-        if said.instead_of:
-            leases.release(said.instead_of)
         # A tab in the background sends its signs of life when the browser pleases: idleness alone ends the lease.
         lease = leases.claim(heartbeats=False)
         lease.kept["scan"] = Scan(lease.session)
@@ -189,7 +179,7 @@ def page_router(page: Page) -> APIRouter:
         lease, scan = _of(request, token)
         lease.active()
         told: dict[str, Any] = {"stage": scan.stage, "error": scan.error}
-        return {**told, "meta": scan.meta(dicom_seg.missing(scan.path))} if scan.stage == "ready" else told
+        return {**told, "meta": scan.meta()} if scan.stage == "ready" else told
 
     @router.get("/page/scans/{token}/volume")
     async def volume(token: str, request: Request) -> Response:
@@ -235,7 +225,9 @@ def page_router(page: Page) -> APIRouter:
     async def restore(token: str, request: Request) -> Response:
         lease, scan = _ready(request, token)
         body = await read_body(request, lease, MAX_SESSION_BYTES)
-        return _packed(await lease.predict(lambda: scan.restore(bytes(body))))
+        answer = await lease.predict(lambda: scan.restore(bytes(body)))
+        lease.session = scan.session
+        return _packed(answer)
 
     @router.get("/page/scans/{token}/save/{form}")
     async def save(token: str, form: str, request: Request) -> Response:
@@ -358,7 +350,7 @@ def _prompted(said: PromptSaid, scan: Scan) -> Callable[[], Any]:
     session, grid = scan.session, scan.grid
     if said.kind == "mask":
         received = _upload(scan, said.upload)
-        return lambda: session.add_initial_seg_interaction(scan.read_mask(received))
+        return lambda: scan.start_from(received)
     if said.kind == "point":
         if said.at is None:
             raise Refusal(400, "a point without 'at': expected the three indices of its voxel")

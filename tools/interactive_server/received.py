@@ -101,6 +101,10 @@ class Received:
             return headers[0]
         return Path(self._folder.name) / ("unpacked" if len(self.files) == 1 else ".")
 
+    def plain(self, sentence: str) -> str:
+        """A sentence about one of the files, under the name that the person knows instead of its path here."""
+        return re.sub(re.escape(self._folder.name) + r"[^\s:;,]*", lambda _: self.title, sentence)
+
 
 def _places(folder: Path, names: Sequence[str]) -> list[Path]:
     """A place for each name; files of one folder stay together, since headers name the file of their voxels."""

@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nibabel as nib
@@ -20,6 +21,7 @@ from sam_bundles.common.result_files import stem_of
 
 from sam_bundles import Session
 
+from . import dicom_seg
 from .received import Received
 from .shown_grid import Box, ShownGrid
 
@@ -39,6 +41,8 @@ class Scan:
         error: why it failed.
         uploads: files that came from the browser; they live as long as this.
     """
+
+    FORMS = {"nifti": "_seg.nii.gz", "seg": "_seg.dcm", "session": "_session.json"}
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -77,24 +81,19 @@ class Scan:
         self._range = tuple(float(v) for v in image.as_tensor().aminmax())
         self._type = np.dtype(np.int16 if _fits_int16(image.as_tensor()[0].numpy(), self._range) else np.float32)
         self._notes = json.loads(image.meta.get("notes", "[]"))
+        self._no_seg = dicom_seg.missing(path)
         self._bounds = intensity_bounds(image.as_tensor(), "auto")
         self._labels = np.zeros(self.grid.stored[::-1], np.uint8).T
         self._counts = np.zeros(256, np.int64)
         self._counts[0] = self._labels.size
 
     def _plain(self, sentence: str) -> str:
-        """A sentence about a file under the name that the person gave it."""
         for received in self.uploads:
-            for file in received.files[:1]:
-                sentence = sentence.replace(str(file.path), received.title).replace(str(file.path.parent.parent), received.title)
+            sentence = received.plain(sentence)
         return sentence
 
-    def meta(self, no_seg: str | None) -> dict[str, Any]:
-        """What the page has to know before it shows anything.
-
-        Args:
-            no_seg: why DICOM segmentations cannot be written, or None.
-        """
+    def meta(self) -> dict[str, Any]:
+        """What the page has to know before it shows anything; ``no_seg`` says why DICOM SEG cannot be written."""
         spacing = np.linalg.norm(self.session.affine[:3, :3], axis=0)
         return {
             "name": self.title,
@@ -107,7 +106,7 @@ class Scan:
             "range": list(self._range),
             "windows": self._windows(),
             "notes": self._notes,
-            "no_seg": no_seg,
+            "no_seg": self._no_seg,
         }
 
     def _turned(self, of_stored: np.ndarray) -> list[float]:
@@ -193,10 +192,49 @@ class Scan:
         box = prompt.given if prompt.kind == "box" else prompt.given.box
         return {**told, "box": self.grid.shown_box(box)}
 
-    @property
-    def file_name(self) -> str:
-        """For what is saved, without an ending."""
-        return stem_of(self.title) or "scan"
+    def start_from(self, received: Received) -> Box | None:
+        """Make a mask file of the browser's the current object's mask; the box of changed voxels.
+
+        Raises:
+            ValueError: unreadable, on another grid, or empty.
+        """
+        try:
+            return self.session.add_initial_seg_interaction(received.path())
+        except ValueError as error:
+            raise ValueError(received.plain(str(error))) from error
+
+    def restore(self, saved: bytes) -> bytes:
+        """Go on with a saved session, in place of what was said so far; the answer has all masks.
+
+        Raises:
+            ValueError: no session, or one of another image.
+        """
+        started = time.perf_counter()
+        with TemporaryDirectory(prefix="sam-bundles-") as folder:
+            file = Path(folder) / "session.json"
+            file.write_bytes(saved)
+            self.session = Session.load(file, image=self.path, engine=self.session.engine)
+        return self.everything(started)
+
+    def save(self, form: str) -> tuple[str, bytes]:
+        """A file's name and what is in it.
+
+        Args:
+            form: one of FORMS.
+
+        Raises:
+            ValueError: what keeps it from being written.
+        """
+        stem = stem_of(self.title) or "scan"
+        with TemporaryDirectory(prefix="sam-bundles-") as folder:
+            file = Path(folder) / (stem + self.FORMS[form])
+            if form == "nifti":
+                self.session.export(file)
+            elif form == "session":
+                self.session.save(file)
+            else:
+                dicom_seg.save(file, self.session, self.path)
+            return file.name, file.read_bytes()
 
 
 def _fits_int16(values: np.ndarray, limits: tuple[float, float]) -> bool:

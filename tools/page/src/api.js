@@ -26,20 +26,21 @@ async function ask(path, options) {
 const json = (method, body) => ({ method, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
 
 export const about = async () => (await ask('page/about')).json();
-export const open = async (what) => (await ask('page/scans', json('POST', what))).json();
+export const open = async () => (await ask('page/scans', json('POST', {}))).json();
+export const read = async (scan, what) => (await ask(`page/scans/${scan}/image`, json('POST', what))).json();
 export const look = async (scan) => (await ask(`page/scans/${scan}`)).json();
 export const close = (scan) => navigator.sendBeacon(`page/scans/${scan}/close`);
 
-// Files to the server in pieces; told(done, all) in bytes as they arrive. Returns the upload's id.
-export async function upload(files, told) {
+// Files to the server in pieces; told(done, all) in bytes as they arrive. Returns the upload's number.
+export async function upload(scan, files, told) {
   const list = files.map((f) => ({ name: f.path ?? f.file.name, size: f.file.size }));
-  const { upload: id } = await (await ask('page/uploads', json('POST', { files: list }))).json();
+  const { upload: id } = await (await ask(`page/scans/${scan}/uploads`, json('POST', { files: list }))).json();
   const all = list.reduce((sum, f) => sum + f.size, 0);
   let done = 0;
   for (const [i, { file }] of files.entries()) {
     for (let at = 0; at < file.size; at += CHUNK) {
       const piece = file.slice(at, at + CHUNK);
-      await ask(`page/uploads/${id}/${i}?offset=${at}`, { method: 'PUT', body: piece });
+      await ask(`page/scans/${scan}/uploads/${id}/${i}?offset=${at}`, { method: 'PUT', body: piece });
       told((done += piece.size), all);
     }
   }

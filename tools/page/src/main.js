@@ -64,11 +64,18 @@ async function open(make) {
   closeMenus();
   hands.enabled = false;
   try {
-    const what = await make();
-    progress('Reading the scan…');
-    const was = scan;
-    const { scan: opened } = await api.open({ ...what, instead_of: was });
-    await enter(opened, true);
+    const { scan: opened } = await api.open();
+    try {
+      const what = await make(opened);
+      progress('Reading the scan…');
+      await api.read(opened, what);
+      const was = scan;
+      await enter(opened, true);
+      if (was) api.close(was);
+    } catch (error) {
+      api.close(opened);
+      throw error;
+    }
   } catch (error) {
     done();
     fail(error);
@@ -113,9 +120,9 @@ function openFiles(files) {
   if (!files.length) return;
   const [{ file }] = files;
   if (files.length === 1 && file.name.toLowerCase().endsWith('.json')) { restore(file); return; }
-  open(async () => {
+  open(async (opened) => {
     progress('Handing the file over…', 0);
-    const upload = await api.upload(files, (at, all) => progress('Handing the file over…', all ? at / all : 1));
+    const upload = await api.upload(opened, files, (at, all) => progress('Handing the file over…', all ? at / all : 1));
     return { source: 'upload', upload };
   });
 }
@@ -213,7 +220,7 @@ function next() {
 
 async function startFromMask(file) {
   const ask = async (id) => {
-    const upload = await api.upload([{ file }], () => {});
+    const upload = await api.upload(id, [{ file }], () => {});
     return api.prompt(id, { kind: 'mask', upload });
   };
   await change(ask, 'Reading the mask…');

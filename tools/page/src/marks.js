@@ -6,6 +6,10 @@
 const IN = '#4bd37b', OUT = '#ff6b61', EDGE = '#0a0c10';
 // A click is drawn in its own slice, and faintly up to so many slices away.
 const NEAR = 2;
+// The lines of the cross leave the middle free, in pixels.
+const HOLE = 14;
+// Letters of the patient's sides along each axis of the page: where it begins, where it leads to.
+const SIDES = [['L', 'R'], ['P', 'A'], ['I', 'S']];
 
 export class Marks {
   constructor(canvas, view) {
@@ -37,12 +41,28 @@ export class Marks {
       pen.beginPath();
       pen.rect(tile.rect.left, tile.rect.top, tile.rect.width, tile.rect.height);
       pen.clip();
+      this.drawCross(pen, tile);
+      drawSides(pen, tile);
       for (const prompt of this.prompts) this.drawPrompt(pen, tile, prompt);
       if (this.pending) this.drawPending(pen, tile);
       if (this.hand?.tile.name === tile.name) this.drawHand(pen, tile);
       if (this.brush?.tile.name === tile.name && !this.hand) this.drawBrush(pen, tile, this.brush);
       pen.restore();
     }
+  }
+
+  // Where the other two planes cut this one.
+  drawCross(pen, tile) {
+    const { left, top, width, height } = tile.rect, { at } = this.view;
+    const [x, y] = tile.toPixels(at[tile.u] + 0.5, at[tile.v] + 0.5).map((n) => Math.round(n) + 0.5);
+    pen.strokeStyle = '#4da3ff99';
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (const way of [-1, 1]) {
+      pen.moveTo(x + way * HOLE, y); pen.lineTo(way < 0 ? left : left + width, y);
+      pen.moveTo(x, y + way * HOLE); pen.lineTo(x, way < 0 ? top : top + height);
+    }
+    pen.stroke();
   }
 
   drawPrompt(pen, tile, prompt) {
@@ -101,6 +121,22 @@ export class Marks {
     pen.beginPath();
     pen.arc(x, y, radius, 0, 7);
     pen.stroke();
+  }
+}
+
+// The patient's side at the edges of a tile.
+function drawSides(pen, tile) {
+  const { left, top, width, height } = tile.rect;
+  const side = (axis, step) => SIDES[axis][step > 0 ? 1 : 0];
+  pen.font = '600 12px system-ui, sans-serif';
+  pen.textAlign = 'center';
+  pen.textBaseline = 'middle';
+  const [du, dv] = tile.step;
+  const places = [[left + 14, top + height / 2, side(tile.u, -du)], [left + width - 14, top + height / 2, side(tile.u, du)],
+    [left + width / 2, top + 16, side(tile.v, -dv)], [left + width / 2, top + height - 16, side(tile.v, dv)]];
+  for (const [x, y, letter] of places) {
+    pen.fillStyle = '#000a'; pen.fillText(letter, x + 1, y + 1);
+    pen.fillStyle = '#98a2b0'; pen.fillText(letter, x, y);
   }
 }
 

@@ -21,6 +21,8 @@ const PLANES = {
   solid: { type: SLICE_TYPE.RENDER, title: '3D' },
 };
 const GAP = 2;
+// A slice leaves a little room around it.
+const MARGIN = 1.04;
 const QUARTERS = { axial: [0, 0], sagittal: [1, 0], coronal: [0, 1], solid: [1, 1] };
 
 export class View {
@@ -28,13 +30,11 @@ export class View {
     this.canvas = canvas;
     this.single = null;
     this.shape = null;
-    this.opacity = 0.4;
+    this.opacity = 0.5;
     this.hidden = false;
     this.nv = new Niivue({
       interactive: false, dragAndDropEnabled: false, isRadiologicalConvention: true, isSliceMM: false,
-      backColor: [0, 0, 0, 1], crosshairColor: [0.3, 0.64, 1, 0.55], crosshairWidth: 1, crosshairGap: 12,
-      crosshairWidthUnit: 'percent', fontColor: [0.6, 0.64, 0.7, 1], loadingText: '', logLevel: 'error',
-      fontSizeScaling: 0.3, fontMinPx: 12,
+      backColor: [0, 0, 0, 1], crosshairWidth: 0, isOrientationTextVisible: false, loadingText: '', logLevel: 'error',
     });
     this.drawn = () => {};
     this.waiting = false;
@@ -42,10 +42,29 @@ export class View {
 
   async attach() {
     await this.nv.attachToCanvas(this.canvas);
-    // A tile is filled to its border when it is zoomed into, instead of a strip as wide as the volume.
-    this.nv.calculateWidthHeight = () => [Infinity, Infinity];
+    this.fillTiles();
     this.nv.setDrawColormap(drawingColours());
     new ResizeObserver(() => { if (this.shape) this.layOut(); }).observe(this.canvas);
+  }
+
+  // NiiVue shows a slice in a strip as wide as the volume, also when it is zoomed into. Here a slice has its whole tile:
+  // the field of view is widened to the shape of the tile.
+  fillTiles() {
+    const { nv } = this, field = nv.screenFieldOfViewExtendedVox.bind(nv);
+    nv.calculateWidthHeight = (type, scale, width, height) => [width, height];
+    nv.screenFieldOfViewExtendedVox = (type) => {
+      const seen = field(type), { width, height } = this.canvas.getBoundingClientRect();
+      // All tiles have the shape of the canvas.
+      const wider = seen.fovMM[0] * height / (seen.fovMM[1] * width);
+      const axis = wider < 1 ? 0 : 1, factor = axis ? wider : 1 / wider;
+      const more = MARGIN * factor * seen.fovMM[axis] - seen.fovMM[axis], other = (MARGIN - 1) * seen.fovMM[1 - axis];
+      for (const [i, by] of [[axis, more], [1 - axis, other]]) {
+        seen.fovMM[i] += by;
+        seen.mnMM[i] -= by / 2;
+        seen.mxMM[i] += by / 2;
+      }
+      return seen;
+    };
   }
 
   async show(bytes, meta) {

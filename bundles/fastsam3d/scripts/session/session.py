@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..common.geometry import Grid
 from ..inference.label_map import occupied
 from ..inference.scene import Scene
 from ..inference.segment import Segmentation
+from ..volumes import read_labels
 from . import target_buffer
 from .engine import Engine, default_engine
 from .history import Step, removed, replaced
@@ -87,6 +89,11 @@ class Session:
     def affine(self) -> np.ndarray:
         """(4, 4) voxel -> mm in RAS."""
         return self._there()._grid.affine.copy()
+
+    @property
+    def image(self) -> MetaTensor:
+        """(1, X, Y, Z) float32, as it was read; not to be changed."""
+        return self._there()._image
 
     @property
     def objects(self) -> list[str]:
@@ -216,10 +223,12 @@ class Session:
         """A mask to be corrected, in place of all that was said of the object before; it is shown as it is.
 
         Args:
-            initial_seg: (X, Y, Z) bool or whole numbers, nonzero inside.
+            initial_seg: (X, Y, Z) bool or whole numbers, nonzero inside; or the path of a mask on the image's grid.
             run_prediction: makes no difference: what is given alone comes back as it is.
         """
         with self._lock:
+            if isinstance(initial_seg, (str, Path)):
+                initial_seg = read_labels(str(initial_seg), self.image)
             given = read_mask(initial_seg, self.shape, name="initial_seg")
             return self._set_prompts((self._prompt(MASK, True, given),), run=True)
 
@@ -302,6 +311,17 @@ class Session:
         """
         with self._lock:
             return self._labels == self._named(name).id
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Of each object, 1 to 255: the one that it keeps as long as it is there, whatever comes and goes."""
+        return {o.name: o.id for o in self._there()._objects}
+
+    def labels(self, box: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+        """uint8: 0, and the :attr:`numbers` of the objects, (X, Y, Z) or the half-open ``box`` of it; a copy."""
+        with self._lock:
+            whole = self._there()._labels
+            return (whole if box is None else whole[slices(box)]).copy(order="K")
 
     def label_map(self) -> np.ndarray:
         """(X, Y, Z) uint8: 0, then 1, 2, ... in the order of :attr:`objects`."""
