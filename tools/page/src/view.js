@@ -214,7 +214,7 @@ export class View {
     this.redraw();
   }
 
-  // Larger or smaller; what lies under the pixel stays there.
+  // Larger or smaller; what lies under the pixel stays there, and the cross in the other planes.
   zoom(tile, factor, x, y) {
     if (!tile) return;
     if (tile.name === 'solid') {
@@ -222,12 +222,13 @@ export class View {
       this.redraw();
       return;
     }
-    const before = tile.toPlane(x, y), pan = [...this.nv.scene.pan2Dxyzmm];
-    pan[3] = Math.min(20, Math.max(0.5, pan[3] * factor));
+    const focus = this.at.map((n) => n + 0.5), pan = [...this.nv.scene.pan2Dxyzmm], before = pan[3];
+    [focus[tile.u], focus[tile.v]] = tile.toPlane(x, y);
+    pan[3] = Math.min(20, Math.max(0.5, before * factor));
+    const mm = this.nv.frac2mm(focus.map((n, axis) => n / this.shape[axis]));
+    for (let axis = 0; axis < 3; axis++) pan[axis] += mm[axis] * (before - pan[3]);
     this.nv.scene.pan2Dxyzmm = pan;
-    this.nv.drawScene();
-    const now = this.tiles().find((t) => t.name === tile.name), after = now.toPixels(...before);
-    this.pan(now, x - after[0], y - after[1]);
+    this.redraw();
   }
 
   reset() {
