@@ -249,19 +249,8 @@ def pairs(root: Path) -> None:
     (root / "labels.json").write_text(json.dumps({"1": "nerve", "2": "vessel"}))
 
 
-TREES = {
-    "cholecseg8k": cholecseg8k,
-    "glas": glas,
-    "chestx_det": chestx_det,
-    "abdominal_us": abdominal_us,
-    "lits": lits,
-    "drive": drive,
-    "arcade": arcade,
-    "salt": salt,
-    "amos22": amos22,
-    "totalsegmentator": totalsegmentator,
-    "brats": brats,
-    "nnunet": nnunet,
-    "decathlon": decathlon,
-    "pairs": pairs,
-}
+MAKERS = (
+    cholecseg8k, glas, chestx_det, abdominal_us, lits, drive, arcade, salt, amos22,
+    totalsegmentator, brats, nnunet, decathlon, pairs,
+)  # fmt: skip
+TREES = {maker.__name__: maker for maker in MAKERS}

@@ -22,7 +22,7 @@ from common.geometry import Grid
 from common.intensity import intensity_bounds
 from common.reading import volume as volumes
 from tools.prepare_data.case import Choices
-from tools.prepare_data.sets.samples_3d import DATA_SETS
+from tools.prepare_data.catalogue import DATA_SETS
 
 # The sets by their folder: name in tools.prepare_data, which knows what is kept for validation.
 SETS = {

@@ -23,16 +23,18 @@ class About(NamedTuple):
         licence: as the distributor states it.
         where: to get it.
         size: of the download.
-        layout: of the source folder, one line for each kind of file.
+        layout: of the source folder, a text, or one for each kind of file.
         notes: what is particular, what the official split is, and what we are not sure of.
+        slices: what becomes of volumes unless the person says: ``no``, ``labelled`` or ``all`` slices as images.
     """
 
     title: str
     licence: str
     where: str
     size: str
-    layout: str
+    layout: str | list[str]
     notes: str = ""
+    slices: str = "no"
 
 
 class Problem(NamedTuple):

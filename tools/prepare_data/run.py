@@ -68,7 +68,7 @@ def prepare(
     """
     choices, data_set = choices or Choices(), DATA_SETS[name]
     source, output = source.expanduser().resolve(), output.expanduser().resolve()
-    slices = slices or getattr(data_set, "SLICES", "no")
+    slices = slices or data_set.about.slices
     settings = {
         "name": name, "source": str(source), "spacing": spacing and list(spacing), "size": size, "slices": slices,
         "split": split_by, "validation": validation, "seed": seed,
@@ -87,7 +87,7 @@ def prepare(
     summary = report.summarise(records, found, items)
     with whole_files(output) as side:
         (side / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-        (side / "report.md").write_text(report.markdown(name, data_set.ABOUT, summary, settings))
+        (side / "report.md").write_text(report.markdown(name, data_set.about, summary, settings))
         if summary["cases"]:
             (side / "data_list.json").write_text(json.dumps(_data_list(name, found, items, summary), indent=2) + "\n")
     if not summary["cases"]:
@@ -184,7 +184,7 @@ def _data_list(name: str, found: Found, items: Mapping[str, list], summary: Mapp
     modality = dict(enumerate(summary["modality"]))
     return {
         "name": name,
-        "licence": DATA_SETS[name].ABOUT.licence,
+        "licence": DATA_SETS[name].about.licence,
         "modality": {str(k): v for k, v in modality.items()},
         **({"labels": {"0": "background", **{str(k): v for k, v in found.labels.items()}}} if found.labels else {}),
         "numTraining": len(items["training"]),

@@ -139,7 +139,7 @@ def test_help_tells_all_about_every_data_set(capsys):
     told = capsys.readouterr().out
     for name, data_set in DATA_SETS.items():
         assert f"\n{name}\n" in told
-        assert all(len(text) > 2 for text in data_set.ABOUT[:5])
+        assert all(len("".join(text)) > 2 for text in data_set.about[:5])
     assert told.count("  licence ") == told.count("  size ") == told.count("  source ") == len(DATA_SETS)
 
 

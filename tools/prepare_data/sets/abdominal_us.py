@@ -9,20 +9,9 @@ import re
 from pathlib import Path
 
 from common.reading.picture import SUFFIXES as PICTURES
-from tools.prepare_data.case import About, Case, Choices, Found, files_in
+from tools.prepare_data.case import Case, Choices, Found, files_in
 from tools.prepare_data.labels import Colours
 
-ABOUT = About(
-    title="926 simulated (AUS) and 617 real (RUS) abdominal ultrasound images, some of them annotated, 8 labels",
-    licence="not re-checked: see its page",
-    where="https://www.kaggle.com/datasets/ignaciorlando/ussimandsegm (doi 10.1007/s11548-019-02046-5)",
-    size="not re-checked",
-    layout="abdominal_US/AUS/images/train/ct1-12.png, abdominal_US/AUS/annotations/train/ct1-12.png\n"
-    "the same in test; RUS in place of AUS (annotations of its test images alone)",
-    notes="--modality RUS takes the real images; AUS by default, as S-SAM did. The number after ct names the patient. "
-    "Official split: the CTs that S-SAM's published code trains on (1 to 12) and validates on (13 to 15), and the "
-    "folder test.",
-)
 COLOURS = {
     "liver": (100, 0, 100),
     "kidney": (255, 255, 0),

@@ -7,18 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.prepare_data.case import About, Case, Choices, Found, files_in, stem
+from tools.prepare_data.case import Case, Choices, Found, files_in, stem
 from tools.prepare_data.labels import Values
 
-ABOUT = About(
-    title="500 abdominal CTs and 100 MRs, 15 organs; 300 CTs and 60 MRs with public labels",
-    licence="CC BY 4.0",
-    where="https://doi.org/10.5281/zenodo.7155725 (arXiv 2206.08023)",
-    size="about 24 GB (not re-checked)",
-    layout="amos22/imagesTr/amos_0001.nii.gz, amos22/labelsTr/amos_0001.nii.gz; imagesVa, labelsVa the same",
-    notes="Numbers up to 500 are CT, above are MR. --modality CT or MR takes one of them. Official split: Tr is "
-    "training, Va validation; Ts comes without labels and is not used.",
-)
 ORGANS = (
     "spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
     "inferior vena cava", "pancreas", "right adrenal gland", "left adrenal gland", "duodenum", "bladder",

@@ -9,18 +9,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from common.json_files import read_json
-from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
+from tools.prepare_data.case import Case, Choices, Found, Problem, files_in
 from tools.prepare_data.masks import Polygons
 
-ABOUT = About(
-    title="1,500 X-ray coronary angiograms, segments of the arteries (the part called syntax)",
-    licence="not re-checked: see its page",
-    where="https://doi.org/10.5281/zenodo.10390295",
-    size="not re-checked",
-    layout="arcade/syntax/train/images/1.png, arcade/syntax/train/annotations/train.json (COCO); the same in val, test",
-    notes="All segments are the one label vessel; how SALT drew its masks from them is not known to us. Patients are "
-    "not told: every image counts as one. Official split: train, val, test.",
-)
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 

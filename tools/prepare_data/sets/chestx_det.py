@@ -9,20 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from common.json_files import read_json
-from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
+from tools.prepare_data.case import Case, Choices, Found, Problem, files_in
 from tools.prepare_data.masks import Polygons
 
-ABOUT = About(
-    title="3,578 chest X-rays of NIH ChestX-ray14, outlines of 13 findings",
-    licence="not stated with the data (repository: Apache-2.0); images: NIH's terms",
-    where="https://github.com/Deepwise-AILab/ChestX-Det-Dataset (annotations; its README links the images)",
-    size="not re-checked",
-    layout="ChestX_Det_train.json, ChestX_Det_test.json\ntrain_data.zip and test_data.zip unpacked beside them, "
-    "whatever the folders' names: 36199.png, ...",
-    notes="Findings overlap: each image gets one mask for each finding in it. File names do not tell patients: every "
-    "image counts as one. Official split: train, test. S-SAM's published code splits by file number instead (up to "
-    "69565 training, from 69566 validation).",
-)
 FINDINGS = (
     "Effusion", "Nodule", "Cardiomegaly", "Fibrosis", "Consolidation", "Emphysema", "Mass", "Fracture",
     "Calcification", "Pleural Thickening", "Pneumothorax", "Atelectasis", "Diffuse Nodule",

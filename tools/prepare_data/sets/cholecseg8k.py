@@ -8,19 +8,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tools.prepare_data.case import About, Case, Choices, Found, files_in
+from tools.prepare_data.case import Case, Choices, Found, files_in
 from tools.prepare_data.labels import Colours, Values
 
-ABOUT = About(
-    title="8,080 frames of 17 laparoscopic gallbladder removals, 12 labels and background",
-    licence="CC BY-NC-SA 4.0",
-    where="https://www.kaggle.com/datasets/newslab/cholecseg8k (arXiv 2012.12453)",
-    size="3 GB",
-    layout="video01/video01_00080/frame_80_endo.png\nvideo01/video01_00080/frame_80_endo_watershed_mask.png\n"
-    "video01/video01_00080/frame_80_endo_color_mask.png (read where the watershed mask is missing)",
-    notes="A video is never split. Official split: the videos that S-SAM's published code trains on (01 to 26) and "
-    "validates on (27, 28); it does not say which ones it tests on: the other six are the test section here.",
-)
 # Label, its value in the watershed mask (all three channels), its colour in the colour mask.
 CODES = (
     ("grasper", 31, (170, 255, 0)),

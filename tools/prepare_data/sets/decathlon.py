@@ -7,19 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.prepare_data.case import About, Case, Choices, Found, Problem, read_object, stem
+from tools.prepare_data.case import Case, Choices, Found, Problem, read_object, stem
 from tools.prepare_data.labels import Values
 from tools.prepare_data.sets.nnunet import choose_channel, label_names
-
-ABOUT = About(
-    title="any task of the Medical Segmentation Decathlon (brain, heart, liver, hippocampus, prostate, lung, ...)",
-    licence="CC BY-SA 4.0 (the ten tasks)",
-    where="http://medicaldecathlon.com (arXiv 2106.05735)",
-    size="30 MB (hippocampus) to tens of GB (liver, colon); not re-checked",
-    layout="Task04_Hippocampus/dataset.json, imagesTr/hippocampus_001.nii.gz, labelsTr/hippocampus_001.nii.gz",
-    notes="The cases that dataset.json lists. A file with several contrasts (brain, prostate) gives one: --contrast by "
-    "name or number, the first by default; its images are then written to OUTPUT. No official split.",
-)
 
 
 def find(source: Path, choices: Choices) -> Found:

@@ -7,18 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.prepare_data.case import About, Case, Choices, Found, files_in
+from tools.prepare_data.case import Case, Choices, Found, files_in
 from tools.prepare_data.labels import Instances
-
-ABOUT = About(
-    title="40 colour photographs of the retina, vessels",
-    licence="not re-checked: see the challenge's page",
-    where="https://drive.grand-challenge.org (doi 10.1109/TMI.2004.825627)",
-    size="30 MB (not re-checked)",
-    layout="training/images/21_training.tif, training/1st_manual/21_manual1.gif\n"
-    "test/images/01_test.tif, test/1st_manual/01_manual1.gif (not in every copy)",
-    notes="The first annotator's vessels. The field of view (mask/) is not used. Official split: training, test.",
-)
 
 
 def find(source: Path, choices: Choices) -> Found:

@@ -8,18 +8,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
+from tools.prepare_data.case import Case, Choices, Found, Problem, files_in
 from tools.prepare_data.labels import Instances
-
-ABOUT = About(
-    title="165 images of stained colon tissue, glands numbered one by one",
-    licence="not re-checked: see the challenge's page",
-    where="https://www.kaggle.com/datasets/sani84/glasmiccai2015-gland-segmentation (GlaS challenge, MICCAI 2015)",
-    size="under 200 MB (not re-checked)",
-    layout="Warwick_QU_Dataset/train_1.bmp, train_1_anno.bmp, testA_1.bmp, testA_1_anno.bmp, testB_1.bmp, ...\n"
-    "Warwick_QU_Dataset/Grade.csv (which image is of which patient)",
-    notes="Numbered glands become the one label gland. Official split: train (85), testA (60) and testB (20) as test.",
-)
 
 
 def find(source: Path, choices: Choices) -> Found:

@@ -10,20 +10,8 @@ from typing import Any
 
 from common.label_table import read_label_names
 from common.reading.picture import SUFFIXES as PICTURES
-from tools.prepare_data.case import VOLUMES, About, Case, Choices, Found, Problem, files_in, read_object, stem
+from tools.prepare_data.case import VOLUMES, Case, Choices, Found, Problem, files_in, read_object, stem
 from tools.prepare_data.labels import Values
-
-ABOUT = About(
-    title="any data set in nnU-Net's raw form",
-    licence="its own",
-    where="https://github.com/MIC-DKFZ/nnUNet (documentation/dataset_format.md)",
-    size="its own",
-    layout="dataset.json, imagesTr/CASE_0000.nii.gz (one file for each channel), labelsTr/CASE.nii.gz; other endings "
-    "(.nrrd, .mha, .png, .tif) too",
-    notes="--contrast takes a channel by name or number where there are several (the first by default). The case's "
-    "name is the patient. imagesTs is not used. Regions (labels of several values) cannot be read: name the values "
-    "with --labels.",
-)
 
 
 def find(source: Path, choices: Choices) -> Found:

@@ -12,21 +12,10 @@ from typing import Any
 from common.label_table import FORM, read_label_names
 from common.mask_pairs import by_stem, mask_of
 from common.reading.picture import SUFFIXES as PICTURES
-from tools.prepare_data.case import VOLUMES, About, Case, Choices, Found, Problem, files_in, read_object
+from tools.prepare_data.case import VOLUMES, Case, Choices, Found, Problem, files_in, read_object
 from tools.prepare_data.labels import Colours, Values
 from tools.prepare_data.sets.nnunet import label_names
 
-ABOUT = About(
-    title="any folder of images and label files",
-    licence="its own",
-    where="your own data",
-    size="its own",
-    layout="images/NAME.png and masks/NAME.png (or labels/; also NAME_mask, NAME_segmentation, ...), or NIfTI, NRRD, "
-    'MetaImage; optional labels.json: {"1": "liver"} or {"liver": 1} for values, {"polyp": [200, 0, 200]} for colours',
-    notes="Other layouts: --images 'STS_*/CT_image.nii.gz' --masks 'STS_*/CT_mask.nii.gz', with one * that names the "
-    'case. --labels gives the names where there is no labels.json; white masks: \'{"255": "polyp"}\'. Without names '
-    "every value is kept, nameless. The case's name is the patient. --modality names what it is.",
-)
 FOLDERS = ("masks", "labels")
 
 

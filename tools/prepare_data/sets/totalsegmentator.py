@@ -8,19 +8,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from tools.prepare_data.case import About, Case, Choices, Found, Problem, files_in, stem
+from tools.prepare_data.case import Case, Choices, Found, Problem, files_in, stem
 from tools.prepare_data.masks import Masks
 
-ABOUT = About(
-    title="1,228 CTs of all parts of the body, 117 structures (version 2)",
-    licence="CC BY 4.0",
-    where="https://doi.org/10.5281/zenodo.10047292 (doi 10.1148/ryai.230024)",
-    size="about 23 GB (not re-checked)",
-    layout="s0000/ct.nii.gz, s0000/segmentations/liver.nii.gz and one file for each other structure, meta.csv",
-    notes="Names come from the files, numbers from their alphabetical order. The MR set (mri.nii.gz) is read too. "
-    "Where two masks overlap, the later name has the voxels. Official split: column split of meta.csv (train, val, "
-    "test).",
-)
 STRUCTURES = 117
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,12 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, SaveImaged
+from monai.transforms import MapTransform
 from PIL import Image
 
-from ..common.files import whole_files
 from ..common.flags import flag
-from ..common.label_volume import EXTENSIONS, save_label_volume
 from ..common.overlay import Picture, save_overlay
-from ..common.result_files import ResultFiles
-from ..common.weights import describe_weights
+from ..common.result_writer import ResultWriterd, save_volume
 from ..image_files import is_volume
 from .request import unpack
 from .scene import Scene
@@ -31,8 +27,8 @@ from .scene import Scene
 SHOWN_SLICES = 8
 
 
-class SaveIndexMapd(SaveImaged):
-    """Writes for each image ``NAME_POSTFIX`` with these endings, every one whole or not at all:
+class SaveIndexMapd(ResultWriterd):
+    """Writes for each image ``NAME_POSTFIX`` with these endings:
 
     - ``.png``, the index map of a 2D image on its own pixels; of a volume ``.nii.gz`` (or ``output_ext``) on its grid,
       with the very header of a NIfTI image.
@@ -40,80 +36,36 @@ class SaveIndexMapd(SaveImaged):
     - ``_overlay.png``: labels over the image, with a legend.
     - ``_probabilities.tif``, a page a label, or ``.nii.gz``, a channel a label, where the inferer gives them.
 
-    (A ``SaveImaged``, so that servers that write results themselves leave it out.)
-
     Args:
         keys: of the index map.
-        image_key: of the image.
-        output_dir: made where it does not exist.
-        output_postfix: added to the image's name.
-        output_ext: of volumes: ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
-        separate_folder: a folder for each image.
         overlay: write the picture.
-        weights: the file that is named, with its hash, in the description.
-        version: of the bundle.
-        items: the images of this call, whose results are checked for a place before the work; None on servers.
-
-    Raises:
-        ValueError: an extension of another kind, or a folder that cannot be written to.
+        options: see :class:`..common.result_writer.ResultWriterd`, also for what is raised.
     """
 
-    def __init__(
-        self,
-        keys: str = "pred",
-        image_key: str = "image",
-        output_dir: str = "./output",
-        output_postfix: str = "seg",
-        output_ext: str = ".nii.gz",
-        separate_folder: bool = False,
-        overlay: bool = True,
-        weights: str | None = None,
-        version: str | None = None,
-        items: Sequence[Mapping[str, Any]] | None = None,
-    ) -> None:
-        super().__init__(keys, output_dir=output_dir, output_ext=output_ext, resample=False, print_log=False)
-        if output_ext not in EXTENSIONS:
-            raise ValueError(f"output_ext {output_ext!r}: expected one of {', '.join(EXTENSIONS)}")
-        self.image_key = image_key
-        self.files = ResultFiles(output_dir, output_postfix, separate_folder)
-        self.extension = output_ext
-        self.overlay = flag("overlay", overlay)
-        self.weights = weights
-        self.version = version
-        self.files.check([item["image"] for item in items or ()], self._endings)
+    def __init__(self, keys: str = "pred", overlay: bool | str = True, **options: Any) -> None:
+        super().__init__(keys, picture=flag("overlay", overlay), **options)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            labels, image = d[key], d[self.image_key]
-            source = str(image.meta["filename_or_obj"])
-            extension = self.extension if labels.ndim == 4 else ".png"
-            folder, stem = self.files.place(source, extension)
-            file = stem + extension
-            result = {"image": source, **d["result"], "mask": file, "bundle_version": self.version}
-            result["weights"] = describe_weights(self.weights) if self.weights else None
-            with whole_files(folder) as side:
-                self._write_labels(side / file, labels, source)
-                if "probabilities" in labels.meta:
-                    result["probabilities"] = self._write_probabilities(side, stem, labels)
-                if self.overlay:
-                    result["overlay"] = f"{stem}_overlay.png"
-                    scene = unpack(image[None])
-                    write_overlay(side / result["overlay"], scene, seen(scene, labels.as_tensor()[0]), d["result"])
-                (side / f"{stem}.json").write_text(json.dumps(result, indent=2))
-            d["saved_to"] = str(folder / file)
-        return d
-
-    def _endings(self, source: str) -> list[str]:
+    def endings(self, source: str) -> list[str]:
+        """Of the index map, the description, the probabilities and the picture."""
         first, probabilities = (self.extension, ".nii.gz") if is_volume(source) else (".png", ".tif")
-        return [first, ".json", f"_probabilities{probabilities}", *(["_overlay.png"] if self.overlay else [])]
+        return [first, ".json", f"_probabilities{probabilities}", *(["_overlay.png"] if self.picture else [])]
 
-    def _write_labels(self, path: Path, labels: MetaTensor, source: str) -> None:
-        values = labels.as_tensor()[0].cpu().numpy()
+    def write(
+        self, side: Path, stem: str, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """Index map, probabilities and picture; the names of the last two."""
+        names = {}
         if labels.ndim == 4:
-            save_label_volume(path, values, np.asarray(labels.meta["original_affine"], dtype=np.float64), source)
+            save_volume(side / result["mask"], labels, result["image"])
         else:
-            Image.fromarray(values).save(path)
+            Image.fromarray(labels.as_tensor()[0].cpu().numpy()).save(side / result["mask"])
+        if "probabilities" in labels.meta:
+            names["probabilities"] = self._write_probabilities(side, stem, labels)
+        if self.picture:
+            names["overlay"] = f"{stem}_overlay.png"
+            scene = unpack(image[None])
+            write_overlay(side / names["overlay"], scene, seen(scene, labels.as_tensor()[0]), result)
+        return names
 
     def _write_probabilities(self, side: Path, stem: str, labels: MetaTensor) -> str:
         """The file's name."""
