@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +53,23 @@ def load_weights(network: nn.Module, path: str | Path, state: Mapping[str, Tenso
         for k, v in expected.items()
         if k in state and state[k].shape != v.shape
     ]
-    problems = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for what, found in (("missing", missing), ("unknown", unknown), ("of another size", other))
-        if found
-    ]
+    problems = counted({"missing": missing, "unknown": unknown, "of another size": other})
     if problems:
         raise ValueError(
-            f"{path}: weights of another architecture: {'; '.join(problems)}; expected the {len(expected)} tensors of "
+            f"{path}: weights of another architecture: {problems}; expected the {len(expected)} tensors of "
             f"network_def: give the configuration that these weights were trained with, or other weights"
         )
     check_finite(state, path)
     network.load_state_dict(state)
+
+
+def counted(tensors: Mapping[str, Sequence[str]]) -> str:
+    """``2 missing (a, b); 7 unknown (c, d, e, ...)`` of what is wrong with tensors by name; empty where nothing is."""
+    return "; ".join(
+        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+        for what, found in tensors.items()
+        if found
+    )
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:

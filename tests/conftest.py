@@ -12,9 +12,8 @@ from typing import Any
 import nibabel as nib
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from stand_in import ThresholdNetwork
-from workflows import run_configs
+from workflows import random_network, run_configs, scripts_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FASTSAM3D = ROOT / "bundles" / "fastsam3d"
@@ -31,13 +30,9 @@ def one_thread():
 
 @pytest.fixture
 def fastsam3d_path():
-    """The bundle's folder, with its ``scripts`` importable as ``monai.bundle`` imports them, and forgotten after."""
-    before = list(sys.path)
-    sys.path.insert(1, str(FASTSAM3D))
-    yield FASTSAM3D
-    sys.path[:] = before
-    for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
-        del sys.modules[name]
+    """The bundle's folder, whose ``scripts`` are importable."""
+    with scripts_of(FASTSAM3D):
+        yield FASTSAM3D
 
 
 @pytest.fixture
@@ -49,18 +44,8 @@ def threshold_network() -> ThresholdNetwork:
 @pytest.fixture(scope="session")
 def random_weights(tmp_path_factory) -> Path:
     """A state dict of the configuration's network_def with seeded random weights."""
-    sys.path.insert(1, str(FASTSAM3D))
-    try:
-        parser = ConfigParser()
-        parser.read_config(str(FASTSAM3D / "configs" / "inference.json"))
-        torch.manual_seed(3)
-        network = parser.get_parsed_content("network_def")
-    finally:
-        sys.path.remove(str(FASTSAM3D))
-        for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
-            del sys.modules[name]
     path = tmp_path_factory.mktemp("weights") / "random.pt"
-    torch.save(network.state_dict(), path)
+    torch.save(random_network(FASTSAM3D).state_dict(), path)
     return path
 
 

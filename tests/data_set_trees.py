@@ -4,11 +4,14 @@
 """Miniature data sets, laid out as the real ones are distributed: the same folders, file names and codings."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from PIL import Image
+
+from tools.prepare_data.run import prepare
 
 HEIGHT, WIDTH = 24, 32
 SHAPE = (14, 16, 12)
@@ -254,3 +257,12 @@ MAKERS = (
     totalsegmentator, brats, nnunet, decathlon, pairs,
 )  # fmt: skip
 TREES = {maker.__name__: maker for maker in MAKERS}
+
+
+def prepared_lists(root: Path, splits: Mapping[str, str]) -> dict[str, Path]:
+    """The data list of each miniature, made ready below a folder and split as it says."""
+    for name, split in splits.items():
+        (root / name).mkdir()
+        TREES[name](root / name)
+        prepare(name, root / name, root / f"{name}_prepared", split_by=split, progress=False)
+    return {name: root / f"{name}_prepared" / "data_list.json" for name in splits}

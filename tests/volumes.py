@@ -150,3 +150,12 @@ def _element(group: int, element: int, kind: str, value: str | int | bytes) -> b
     tag = group.to_bytes(2, "little") + element.to_bytes(2, "little") + kind.encode()
     length = bytes(2) + len(value).to_bytes(4, "little") if kind == "OW" else len(value).to_bytes(2, "little")
     return tag + length + value
+
+
+# Two objects side by side, and grids of other orientations and spacings around them.
+PAIR = Phantom((CENTRE, (14, 11, 10)), ((CENTRE[0] + 26, CENTRE[1], CENTRE[2]), 6), ramp=6)
+GRIDS = {
+    "LPS": grid_around(np.diag([-2.0, -2.0, 2.0]), (40, 30, 28)),
+    "oblique": grid_around(rotation(-50, 70, 15) @ np.diag([1.8, 1.8, -1.8]), (44, 44, 44)),
+    "anisotropic": grid_around(rotation(0, 20, 0) * [0.9, 1.2, 3.0], (80, 50, 26)),
+}

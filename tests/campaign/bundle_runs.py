@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from kinds_headers import nrrd_encodings
 from kinds_pictures import modes
-from monai.bundle import ConfigWorkflow
 from odd_input import Draw, OddInput
 from verdicts import ROOT
 from workflows import run_configs
 
+from tools.bundle_workflow import started
 from tools.prepare_data.__main__ import main as prepare_data
 
 
@@ -75,14 +75,7 @@ def _read_training_data(out: Path, options: dict[str, Any]) -> None:
     """All that training does before its first step; what it would see of each mask goes into ``pixels.json``."""
     bundle = ROOT / "bundles" / "ssam_2d"
     settings = {"output_dir": str(out), "device": "cpu", "progress": False, "max_epochs": 1, "validation_share": 0.0}
-    workflow = ConfigWorkflow(
-        str(bundle / "configs" / "train.json"),
-        logging_file=False,
-        workflow_type=None,
-        bundle_root=str(bundle),
-        **{**settings, **options},
-    )
-    workflow.initialize()
+    workflow = started(bundle, ["train.json"], **{**settings, **options})
     # Each step of "run" but the training itself.
     steps = [step for step in workflow.parser["run"] if "trainer.run" not in step]
     workflow.parser["run"] = steps

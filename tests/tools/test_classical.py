@@ -140,7 +140,7 @@ def test_comparison(data, tmp_path, capsys, fastsam3d_path, random_weights, monk
         assert f"| {report['mean']['dice@1']:.3f} | {report['mean']['dice@3']:.3f} |" in row
         assert report["mean"]["dice@5"] > 0.7
     # What is there is not measured again.
-    monkeypatch.setattr(classical, "ConfigWorkflow", None)
+    monkeypatch.setattr(classical, "run_configs", None)
     assert main(command) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == rows
 
@@ -151,19 +151,12 @@ def test_settings_are_measured_anew(tmp_path, monkeypatch):
     report = {"about": {"weights": {"file": "model.pt", "sha256": "0"}, "rounds": 3}, "mean": {}}
     (tmp_path / "metrics.json").write_text(json.dumps(report))
     monkeypatch.setattr(classical, "describe_weights", lambda path: report["about"]["weights"])
-    monkeypatch.setattr(classical, "ConfigWorkflow", lambda **settings: measured.append(settings) or _Done())
+    monkeypatch.setattr(classical, "run_configs", lambda bundle, configs, **settings: measured.append(settings))
     for overrides, anew in (({}, False), ({"rounds": 3}, False), ({"rounds": 1}, True)):
         measured.clear()
         classical.measure(tmp_path / "list.json", tmp_path, "fastsam3d", tmp_path / "model.pt", **overrides)
         assert bool(measured) == anew
         assert not anew or measured[0]["rounds"] == 1
-
-
-class _Done:
-    def initialize(self):
-        pass
-
-    run = finalize = initialize
 
 
 @pytest.mark.parametrize("text", ["rounds", "=1"])

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.bundle import ConfigWorkflow
 
 from common.weights import describe_weights
 from tools.benchmark.classical_inferers import METHODS
+from tools.bundle_workflow import run_configs
 from tools.evaluation_sets import SETS, write_sets
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fastsam3d"
@@ -71,20 +71,15 @@ def measure(data_list: Path, output: Path, method: str, ckpt_path: Path, **overr
         inferer = {"_target_": "tools.benchmark.classical_inferers.ClassicalInferer", "method": method}
         settings = {"clicks": "@clicks", "tolerance": "@tolerance", "inferer": method}
         overrides = {"inferer": inferer, "finished#settings": settings, **overrides}
-    workflow = ConfigWorkflow(
-        config_file=[str(BUNDLE / "configs" / name) for name in ("inference.json", "evaluate.json")],
-        logging_file=False,
-        workflow_type=None,
-        bundle_root=str(BUNDLE),
-        data_list_file_path=str(data_list),
-        output_dir=str(output),
-        ckpt_path=str(ckpt_path),
+    run_configs(
+        BUNDLE,
+        ("inference.json", "evaluate.json"),
+        data_list_file_path=data_list,
+        output_dir=output,
+        ckpt_path=ckpt_path,
         clicks=list(CLICKS),
         **overrides,
     )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
     return json.loads(done.read_text())
 
 

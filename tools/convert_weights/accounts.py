@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from common.svd_affine import Adapter
+from common.weights import counted
 
 WORKFLOW = "workflow"
 
@@ -73,19 +74,36 @@ def account(
         else:
             conversion.unused[key] = why
     missing = [name for name in expected if name not in conversion.tensors]
-    problems = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for what, found in (("unknown", unknown), ("missing", missing), ("of another size", shapes))
-        if found
-    ]
+    problems = counted({"unknown": unknown, "missing": missing, "of another size": shapes})
     if problems:
         raise ValueError(
-            f"tensors that do not fit: {'; '.join(problems)}; expected the {len(expected)} of this kind of checkpoint: "
+            f"tensors that do not fit: {problems}; expected the {len(expected)} of this kind of checkpoint: "
             "give the file as it was published, or another --kind"
         )
     # In the network's own order.
     conversion.tensors = {name: conversion.tensors[name] for name in expected}
     return conversion
+
+
+def encoder_sizes(encoder: Mapping[str, Tensor], blocks: int, heads: int, last: str) -> dict[str, Any]:
+    """The settings that the published image encoders have in common, from the shapes.
+
+    Args:
+        encoder: its tensors, positions as (1, side, ..., width).
+        blocks: their number.
+        heads: of each.
+        last: name of a tensor as long as the embedding has channels.
+    """
+    width, patch = encoder["pos_embed"].shape[-1], encoder["patch_embed.proj.weight"].shape[-1]
+    return {
+        "img_size": encoder["pos_embed"].shape[1] * patch,
+        "patch_size": patch,
+        "embed_dim": width,
+        "depth": blocks,
+        "num_heads": heads,
+        "mlp_ratio": len(encoder["blocks.0.mlp.lin1.weight"]) // width,
+        "out_chans": len(encoder[last]),
+    }
 
 
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

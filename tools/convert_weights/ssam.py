@@ -24,7 +24,7 @@ from bundles.ssam_2d.scripts.networks.text import TextAffine
 from common import label_names
 from common.svd_affine import Adapter, adapt
 
-from .accounts import WORKFLOW, Conversion, account, block_count, need, part
+from .accounts import WORKFLOW, Conversion, account, block_count, encoder_sizes, need, part
 from .images import DECODER, ENCODER, PROMPTS, TRANSFORMER, prompt_settings
 
 # S-SAM's own names.
@@ -216,16 +216,7 @@ def checked(state: Mapping[str, Tensor]) -> Conversion:
 
 def encoder_settings(encoder: Mapping[str, Tensor]) -> dict[str, Any]:
     """Those of PublishedImageEncoder, from the shapes."""
-    width, patch = encoder["pos_embed"].shape[-1], encoder["patch_embed.proj.weight"].shape[-1]
-    return {
-        "img_size": encoder["pos_embed"].shape[1] * patch,
-        "patch_size": patch,
-        "embed_dim": width,
-        "depth": block_count(encoder),
-        "num_heads": HEADS,
-        "mlp_ratio": len(encoder["blocks.0.mlp.lin1.weight"]) // width,
-        "out_chans": len(encoder["neck.conv1.weight"]),
-    }
+    return encoder_sizes(encoder, block_count(encoder), HEADS, "neck.conv1.weight")
 
 
 def meta(network: type[nn.Module], **settings: Any) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.published import PublishedStudent3D, SwappedFourierCode
 
-from .accounts import WORKFLOW, Conversion, account, block_count, need, part
+from .accounts import WORKFLOW, Conversion, account, block_count, encoder_sizes, need, part
 
 ENCODER, PROMPTS, DECODER = "image_encoder", "prompt_encoder", "mask_decoder"
 # Attention heads of the mask decoder: no tensor's shape shows them, and every published one has as many.
@@ -103,16 +103,8 @@ def encoder_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
     tables = [value for key, value in state.items() if key.endswith("attn.rel_pos_d")]
     if not tables:
         raise ValueError("no relative positions (blocks.*.attn.rel_pos_d); every published encoder has them")
-    width, patch = state["pos_embed"].shape[-1], state["patch_embed.proj.weight"].shape[-1]
-    return {
-        "img_size": state["pos_embed"].shape[1] * patch,
-        "patch_size": patch,
-        "embed_dim": width,
-        "depth": block_count(state),
-        "num_heads": width // tables[0].shape[1],
-        "mlp_ratio": len(state["blocks.0.mlp.lin1.weight"]) // width,
-        "out_chans": len(state["neck.0.weight"]),
-    }
+    heads = state["pos_embed"].shape[-1] // tables[0].shape[1]
+    return encoder_sizes(state, block_count(state), heads, "neck.0.weight")
 
 
 def without_attention(state: Mapping[str, Tensor]) -> list[int]:

@@ -39,6 +39,7 @@ from common.files import whole_files
 from common.json_files import read_json
 from common.metrics import METRICS
 from tools.benchmark.peak import HIGHEST, RESET, RESIDENT, give_back, megabytes
+from tools.bundle_workflow import started
 from tools.named_numbers import named_numbers
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "ssam_2d"
@@ -74,14 +75,7 @@ def read_items(path: Path) -> list[dict[str, Any]]:
 
 def run_config(configs: Sequence[str], overrides: Mapping[str, Any]) -> Iterator[ConfigWorkflow]:
     """Yields the bundle's workflow before it runs, and again when it has run."""
-    workflow = ConfigWorkflow(
-        config_file=[str(BUNDLE / "configs" / name) for name in configs],
-        logging_file=False,
-        workflow_type=None,
-        bundle_root=str(BUNDLE),
-        **overrides,
-    )
-    workflow.initialize()
+    workflow = started(BUNDLE, configs, **overrides)
     yield workflow
     workflow.run()
     yield workflow

@@ -12,15 +12,10 @@ import pytest
 from monai.bundle import ConfigParser
 from monai.transforms import SaveImaged
 from small_networks import DISTILL, TRAIN_TEACHER, small_student, small_teacher
-from volumes import CENTRE, Phantom, grid_around, rotation, write_nifti
+from volumes import GRIDS, PAIR, write_nifti
 from workflows import run_configs
 
-TRAINING_GRIDS = [
-    grid_around(np.diag([-2.0, -2.0, 2.0]), (40, 30, 28)),
-    grid_around(rotation(-50, 70, 15) @ np.diag([1.8, 1.8, -1.8]), (44, 44, 44)),
-    grid_around(rotation(0, 20, 0) * [0.9, 1.2, 3.0], (80, 50, 26)),
-]
-PAIR = Phantom((CENTRE, (14, 11, 10)), ((CENTRE[0] + 26, CENTRE[1], CENTRE[2]), 6), ramp=6)
+TRAINING_GRIDS = list(GRIDS.values())
 
 
 @pytest.fixture

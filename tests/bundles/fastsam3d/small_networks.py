@@ -13,6 +13,8 @@ CONFIGS = Path(__file__).parents[3] / "bundles" / "fastsam3d" / "configs"
 EVALUATE = ("inference.json", "evaluate.json")
 TRAIN_TEACHER = ("train.json", "teacher.json", "train_teacher.json")
 DISTILL = ("train.json", "teacher.json", "distill.json")
+# Of the published image encoders.
+PUBLISHED_SIZES = {"patch_size": 4, "embed_dim": 12, "depth": 3, "num_heads": 2, "mlp_ratio": 2, "out_chans": 6}
 DECODER = {
     "prompt_encoder": {
         "_target_": "scripts.networks.prompt_encoder.PromptEncoder3D",

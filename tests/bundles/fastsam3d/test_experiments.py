@@ -11,11 +11,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from data_set_trees import AFFINE, TREES, ball
-from monai.bundle import ConfigParser, ConfigWorkflow
+from data_set_trees import AFFINE, ball, prepared_lists
+from monai.bundle import ConfigParser
 from small_networks import DISTILL, EVALUATE, TRAIN_TEACHER
-
-from tools.prepare_data.run import prepare
+from workflows import run_configs
 
 STAGES = {"train": ["train.json"], "evaluate": EVALUATE, "train_teacher": TRAIN_TEACHER, "distill": DISTILL}
 SMALL = {"cube_size": 16, "progress": False, "device": "cpu"}
@@ -48,12 +47,7 @@ STUDENT = small("network_def", "student")
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory):
     """The data list of each data set."""
-    root = tmp_path_factory.mktemp("data")
-    for name, split in DATA.items():
-        (root / name).mkdir()
-        TREES[name](root / name)
-        prepare(name, root / name, root / f"{name}_prepared", split_by=split, progress=False)
-    return {name: root / f"{name}_prepared" / "data_list.json" for name in DATA}
+    return prepared_lists(tmp_path_factory.mktemp("data"), DATA)
 
 
 @pytest.fixture
@@ -61,24 +55,10 @@ def run(fastsam3d_path, tmp_path, lists):
     """Runs a configuration with overlays: ``run("train", ["student", "amos22"], "amos22", ...) -> output folder``."""
 
     def run_config(stage, overlays, data, **overrides):
-        configs = fastsam3d_path / "configs"
-        files = [
-            *(configs / name for name in STAGES[stage]),
-            *(configs / f"experiments/{name}.json" for name in overlays),
-        ]
+        files = [*STAGES[stage], *(f"experiments/{name}.json" for name in overlays)]
         output = tmp_path / f"{stage}_{'_'.join(overlays)}"
-        settings = {
-            "bundle_root": str(fastsam3d_path),
-            "data_list_file_path": str(lists[data]),
-            "dataset_dir": str(lists[data].parent),
-            "output_dir": str(output),
-            **SMALL,
-            **overrides,
-        }
-        workflow = ConfigWorkflow([str(f) for f in files], logging_file=False, workflow_type=None, **settings)
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        data_list = {"data_list_file_path": lists[data], "dataset_dir": lists[data].parent}
+        run_configs(fastsam3d_path, files, output_dir=output, **data_list, **{**SMALL, **overrides})
         return output
 
     return run_config

@@ -3,34 +3,22 @@
 
 """The bundle run in-process, with a network whose answers are known or with random weights."""
 
-import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from colour_network import ColourNetwork
-from monai.bundle import ConfigParser
-from workflows import run_configs
+from workflows import random_network, refusal, run_configs, scripts_of
 
 SSAM = Path(__file__).resolve().parents[3] / "bundles" / "ssam_2d"
 
 
-def forget_scripts() -> None:
-    """Bundles all call their code ``scripts``: the next one has to find its own."""
-    for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
-        del sys.modules[name]
-
-
 @pytest.fixture
 def ssam_path():
-    """The bundle's folder, with its ``scripts`` importable as ``monai.bundle`` imports them, and forgotten after."""
-    before = list(sys.path)
-    sys.path.insert(1, str(SSAM))
-    yield SSAM
-    sys.path[:] = before
-    forget_scripts()
+    """The bundle's folder, whose ``scripts`` are importable."""
+    with scripts_of(SSAM):
+        yield SSAM
 
 
 @pytest.fixture
@@ -42,17 +30,8 @@ def colour_network() -> ColourNetwork:
 @pytest.fixture(scope="session")
 def ssam_weights(tmp_path_factory) -> Path:
     """A state dict of the configuration's network_def with seeded random weights, and its labels."""
-    sys.path.insert(1, str(SSAM))
-    try:
-        parser = ConfigParser()
-        parser.read_config(str(SSAM / "configs" / "inference.json"))
-        parser["bundle_root"] = str(SSAM)
-        torch.manual_seed(3)
-        network = parser.get_parsed_content("network_def")
-        torch.nn.init.normal_(network.label_features)
-    finally:
-        sys.path.remove(str(SSAM))
-        forget_scripts()
+    network = random_network(SSAM)
+    torch.nn.init.normal_(network.label_features)
     path = tmp_path_factory.mktemp("weights") / "random.pt"
     torch.save(network.state_dict(), path)
     return path
@@ -85,19 +64,5 @@ def run_ssam(ssam_path, tmp_path, colour_network):
 
 @pytest.fixture
 def refused(run_ssam, tmp_path):
-    """``refused(message, image=..., ...)``: the run ends with a ValueError that says so, and writes nothing."""
-
-    def run(message: str, **overrides: Any) -> str:
-        folder = tmp_path / "refused"
-        with pytest.raises((ValueError, RuntimeError)) as caught:
-            run_ssam(**{"output_dir": str(folder), **overrides})
-        error = caught.value
-        # The configuration's parser wraps what its expressions raise.
-        while not isinstance(error, ValueError) and error.__cause__ is not None:
-            error = error.__cause__
-        assert isinstance(error, ValueError), f"{type(error).__name__}: {error}"
-        assert re.search(message, str(error), re.DOTALL), str(error)
-        assert not folder.is_dir() or not list(folder.rglob("*"))
-        return str(error)
-
-    return run
+    """See :func:`workflows.refusal`."""
+    return refusal(run_ssam, tmp_path / "refused")

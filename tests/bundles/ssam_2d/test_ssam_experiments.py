@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from data_set_trees import TREES
-from monai.bundle import ConfigParser, ConfigWorkflow
+from data_set_trees import prepared_lists
+from monai.bundle import ConfigParser
+from workflows import run_configs
 
 from common.label_names import names_in
-from tools.prepare_data.run import prepare
 
 SMALL = {"image_size": 32, "device": "cpu", "progress": False, "previews": 1}
 # The miniatures do not show every label of the papers.
@@ -27,12 +27,7 @@ DATA = ("cholecseg8k", "abdominal_us", "chestx_det", "lits", "glas", "drive", "a
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory):
     """The data list of each data set."""
-    root = tmp_path_factory.mktemp("data")
-    for name in DATA:
-        (root / name).mkdir()
-        TREES[name](root / name)
-        prepare(name, root / name, root / f"{name}_prepared", progress=False)
-    return {name: root / f"{name}_prepared" / "data_list.json" for name in DATA}
+    return prepared_lists(tmp_path_factory.mktemp("data"), dict.fromkeys(DATA, "seed"))
 
 
 # What each stage runs, the later ones on top.
@@ -54,26 +49,12 @@ def run(ssam_path, tmp_path, lists, base):
     """Runs a configuration with overlays: ``run("train", ["glas"], "glas", ...) -> output folder``."""
 
     def run_config(stage, overlays, data, **overrides):
-        configs = ssam_path / "configs"
         method = ["variants/paper.json"] if stage == "train" else []
-        files = [
-            *(configs / f for f in [*STAGES[stage], *method]),
-            *(configs / "experiments" / f"{name}.json" for name in overlays),
-        ]
+        files = [*STAGES[stage], *method, *(f"experiments/{name}.json" for name in overlays)]
+        start = {"base_path": base} if stage == "train" else {}
         output = tmp_path / f"{stage}_{'_'.join(overlays)}"
-        settings = {
-            "bundle_root": str(ssam_path),
-            "data_list_file_path": str(lists[data]),
-            "dataset_dir": str(lists[data].parent),
-            "output_dir": str(output),
-            **({"base_path": str(base)} if stage == "train" else {}),
-            **SMALL,
-            **overrides,
-        }
-        workflow = ConfigWorkflow([str(f) for f in files], logging_file=False, workflow_type=None, **settings)
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        data_list = {"data_list_file_path": lists[data], "dataset_dir": lists[data].parent}
+        run_configs(ssam_path, files, output_dir=output, **data_list, **start, **{**SMALL, **overrides})
         return output
 
     return run_config

@@ -4,9 +4,6 @@
 """Small labelled folders, a tiny SAM as a base, and the training configurations run on them in this process."""
 
 import json
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -122,27 +119,6 @@ def tiny_base(path: Path) -> Path:
 def run(*configs: str, **overrides: Any) -> ConfigWorkflow:
     """The bundle's configurations, one on top of the other, from start to end; paths may be Path."""
     return run_configs(SSAM, configs, **{**TINY, **SETTINGS, **overrides})
-
-
-def run_until_killed(steps: int, *configs: str, **overrides: Any) -> None:
-    """The same in another process, which dies as by ``kill -9`` before the optimizer's step after so many."""
-    process = multiprocessing.get_context("fork").Process(target=_dying, args=(steps, *configs), kwargs=overrides)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-
-
-def _dying(steps: int, *configs: str, **overrides: Any) -> None:
-    step, left = torch.optim.AdamW.step, [steps]
-
-    def dies(self, *args, **kwargs):
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(self, *args, **kwargs)
-
-    torch.optim.AdamW.step = dies
-    run(*configs, **overrides)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

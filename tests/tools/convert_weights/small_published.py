@@ -3,6 +3,8 @@
 
 """Sizes and seeded weights of small published networks, and the tolerance that they are held to."""
 
+from typing import Any
+
 import torch
 
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
@@ -60,6 +62,17 @@ def close(ours: torch.Tensor, expected: torch.Tensor) -> None:
     """Within the tolerance of the reference files."""
     assert ours.shape == expected.shape
     assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def gives_the_reference_outputs(network: FastSAM3D, encoder: Any, decoder: Any) -> None:
+    """A whole network with the references' own inputs: embedding, and masks and IoU of one click."""
+    with torch.no_grad():
+        embedding = network.encode(encoder.inputs["image"])
+        close(embedding.features, encoder.outputs["embedding"])
+        given = embedding._replace(features=decoder.inputs["image_embedding"])
+        logits, iou = network.decode(given, decoder.inputs["points"][:, :1], decoder.inputs["labels"][:, :1])
+    close(logits, decoder.outputs["click0/masks"])
+    close(iou, decoder.outputs["click0/iou"])
 
 
 def joined(encoder: torch.nn.Module) -> FastSAM3D:

@@ -6,7 +6,7 @@
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from small_published import SIZES_3D, close
+from small_published import SIZES_3D, gives_the_reference_outputs
 
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
@@ -161,10 +161,4 @@ def test_a_converted_student_gives_the_reference_outputs(golden_student, publish
         zeros_for_no_mask=True,
     ).eval()
     network.load_state_dict(tensors)
-    with torch.no_grad():
-        embedding = network.encode(encoder.inputs["image"])
-        close(embedding.features, encoder.outputs["embedding"])
-        given = embedding._replace(features=decoder.inputs["image_embedding"])
-        logits, iou = network.decode(given, decoder.inputs["points"][:, :1], decoder.inputs["labels"][:, :1])
-    close(logits, decoder.outputs["click0/masks"])
-    close(iou, decoder.outputs["click0/iou"])
+    gives_the_reference_outputs(network, encoder, decoder)

@@ -4,7 +4,6 @@
 """Converted weights run at once, through the overlays, and give what the published networks gave."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
 from PIL import Image
-from small_published import close
+from small_published import close, gives_the_reference_outputs
+from workflows import scripts_of, started
 
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
@@ -76,13 +75,23 @@ class Recorder:
 
 @pytest.fixture
 def ssam_2d_path():
-    """The bundle's folder, with its ``scripts`` importable as ``monai.bundle`` imports them, and forgotten after."""
-    path, before = Path("bundles/ssam_2d").resolve(), list(sys.path)
-    sys.path.insert(1, str(path))
-    yield path
-    sys.path[:] = before
-    for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
-        del sys.modules[name]
+    """The bundle's folder, whose ``scripts`` are importable."""
+    with scripts_of(Path("bundles/ssam_2d").resolve()) as path:
+        yield path
+
+
+def converted(bundle, configs, found, **options):
+    """The workflow of converted weights, initialised, with the sizes that were found in them."""
+    return started(bundle, configs, **overrides([str(bundle / "configs" / name) for name in configs], found), **options)
+
+
+def recorded(network):
+    """The images that are encoded and what the decoder answers, both filled as the network is used."""
+    shown, answers = [], []
+    encode, decode = network.encode, network.decode
+    network.encode = lambda image: shown.append(image) or encode(image)
+    network.decode = lambda *given, **more: answers.append(decode(*given, **more)) or answers[-1]
+    return shown, answers
 
 
 @pytest.fixture
@@ -90,21 +99,17 @@ def run_published(fastsam3d_path, tmp_path):
     """The bundle's inference with overlays: ``run(kind, settings, weights, **options) -> (Recorder, summary)``."""
 
     def run(kind, settings, weights, **options):
-        files = [str(fastsam3d_path / "configs" / name) for name in KINDS[kind].configs]
-        workflow = ConfigWorkflow(
-            config_file=files,
-            logging_file=False,
-            workflow_type=None,
-            bundle_root=str(fastsam3d_path),
-            ckpt_path=str(weights),
-            output_dir=str(tmp_path / "eval"),
+        workflow = converted(
+            fastsam3d_path,
+            KINDS[kind].configs,
+            settings,
+            ckpt_path=weights,
+            output_dir=tmp_path / "eval",
             preview=False,
             device="cpu",
             **{"inferer#progress": False},
-            **overrides(files, settings),
             **options,
         )
-        workflow.initialize()
         recorder = Recorder(workflow.parser.get_parsed_content("network"))
         workflow.run()
         workflow.finalize()
@@ -153,20 +158,10 @@ def test_the_configured_network_gives_the_reference_outputs(golden_student, fast
     """The network that the overlay makes, with the references' own inputs."""
     state, encoder, decoder = golden_student
     assert convert(publish(state))[0] == 0
-    files = [str(fastsam3d_path / "configs" / name) for name in KINDS["fastsam3d"].configs]
-    workflow = ConfigWorkflow(
-        config_file=files, logging_file=False, workflow_type=None, **overrides(files, volumes.fastsam3d(state).network)
-    )
-    workflow.initialize()
+    workflow = converted(fastsam3d_path, KINDS["fastsam3d"].configs, volumes.fastsam3d(state).network)
     network = workflow.parser.get_parsed_content("network_def").eval()
     network.load_state_dict(torch.load(tmp_path / "out" / "converted.pt", weights_only=True))
-    with torch.no_grad():
-        embedding = network.encode(encoder.inputs["image"])
-        close(embedding.features, encoder.outputs["embedding"])
-        given = embedding._replace(features=decoder.inputs["image_embedding"])
-        logits, iou = network.decode(given, decoder.inputs["points"][:, :1], decoder.inputs["labels"][:, :1])
-    close(logits, decoder.outputs["click0/masks"])
-    close(iou, decoder.outputs["click0/iou"])
+    gives_the_reference_outputs(network, encoder, decoder)
 
 
 @pytest.mark.parametrize(
@@ -175,22 +170,21 @@ def test_the_configured_network_gives_the_reference_outputs(golden_student, fast
 )
 def test_the_form_of_attention_is_one_word_of_the_configuration(attention, form, golden, fastsam3d_path):
     reference = golden(form)
-    files = [str(fastsam3d_path / "configs" / name) for name in KINDS["fastsam3d"].configs]
     settings = {"image_encoder": volumes.student_settings(reference.state)}
-    workflow = ConfigWorkflow(
-        config_file=files,
-        logging_file=False,
-        workflow_type=None,
-        **overrides(files, settings),
-        **{"network_def#image_encoder#attention#_target_": f"scripts.networks.published.{attention}"},
-    )
-    workflow.initialize()
+    form = {"network_def#image_encoder#attention#_target_": f"scripts.networks.published.{attention}"}
+    workflow = converted(fastsam3d_path, KINDS["fastsam3d"].configs, settings, **form)
     encoder = workflow.parser.get_parsed_content("network_def").image_encoder
     encoder.load_state_dict(reference.state)
     with torch.no_grad():
         ours = encoder(reference.inputs["image"])
     expected = reference.outputs["embedding"]
     assert (ours - expected).abs().max() <= reference.tolerance * expected.abs().max()
+
+
+def options(folder):
+    """Of ssam_2d, for the picture and the weights in a folder."""
+    paths = {"ckpt_path": folder / "out" / "converted.pt", "image": folder / "image.png", "output_dir": folder / "eval"}
+    return {**paths, "device": "cpu", "overlay": False}
 
 
 def test_the_whole_workflow_of_ssam_2d(ssam, publish, convert, ssam_2d_path, tmp_path):
@@ -203,27 +197,15 @@ def test_the_whole_workflow_of_ssam_2d(ssam, publish, convert, ssam_2d_path, tmp
     assert "--image_size 32" in text and "--text_dim" not in text
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "image.png")
-    files = [str(ssam_2d_path / "configs" / name) for name in KINDS["ssam"].configs]
-    workflow = ConfigWorkflow(
-        config_file=files,
-        logging_file=False,
-        workflow_type=None,
-        bundle_root=str(ssam_2d_path),
-        ckpt_path=str(tmp_path / "out" / "converted.pt"),
-        image=str(tmp_path / "image.png"),
-        output_dir=str(tmp_path / "eval"),
-        device="cpu",
-        overlay=False,
-        **overrides(files, ssam_kind.ssam(ssam).network),
+    workflow = converted(
+        ssam_2d_path,
+        KINDS["ssam"].configs,
+        ssam_kind.ssam(ssam).network,
+        **options(tmp_path),
         # No shape shows how many heads there are; these weights were not made with the published number.
         **{"network_def#mask_decoder#transformer#num_heads": 4},
     )
-    workflow.initialize()
-    network = workflow.parser.get_parsed_content("network")
-    shown, logits = [], []
-    encode, decode = network.encode, network.decode
-    network.encode = lambda image: shown.append(image) or encode(image)
-    network.decode = lambda *given, **more: logits.append(decode(*given, **more)) or logits[-1]
+    shown, logits = recorded(workflow.parser.get_parsed_content("network"))
     workflow.run()
     workflow.finalize()
     mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
@@ -244,28 +226,16 @@ def test_a_converted_sam_takes_boxes_at_once(sam, publish, convert, ssam_2d_path
     assert convert(publish(sam, ""))[0] == 0
     settings = images.sam(sam).network
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "image.png")
-    files = [str(ssam_2d_path / "configs" / name) for name in ("inference.json", "vit_b.json")]
-    workflow = ConfigWorkflow(
-        config_file=files,
-        logging_file=False,
-        workflow_type=None,
-        bundle_root=str(ssam_2d_path),
-        ckpt_path=str(tmp_path / "out" / "converted.pt"),
-        image=str(tmp_path / "image.png"),
+    workflow = converted(
+        ssam_2d_path,
+        ("inference.json", "vit_b.json"),
+        settings,
+        **options(tmp_path),
         box=[10, 12, 40, 50],
-        output_dir=str(tmp_path / "eval"),
-        device="cpu",
-        overlay=False,
         image_size=64,
         **{"network_def#text_affine#embed_dim": 16},
-        **overrides(files, settings),
     )
-    workflow.initialize()
-    network = workflow.parser.get_parsed_content("network")
-    shown, logits = [], []
-    encode, decode = network.encode, network.decode
-    network.encode = lambda image: shown.append(image) or encode(image)
-    network.decode = lambda *given, **more: logits.append(decode(*given, **more)) or logits[-1]
+    shown, logits = recorded(workflow.parser.get_parsed_content("network"))
     workflow.run()
     workflow.finalize()
     transformer = TwoWayTransformer(**settings["mask_decoder#transformer"])

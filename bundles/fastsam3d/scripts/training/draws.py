@@ -69,10 +69,11 @@ class CubeDraws(SeededDataset):
     where data sets have shares.
 
     Args:
-        data, transform, length, seed, fixed: as there.
+        data, transform: as there.
         sets: the data set of each item.
         shares: how often each data set is drawn, relative to the others, whatever the number of its volumes; those that
             are not named have a share of 1. None to draw each volume as often as any other.
+        draws: ``length``, ``seed`` and ``fixed``, as there.
 
     Raises:
         ValueError: a share of a data set that is not there, or shares that are no positive numbers.
@@ -82,13 +83,12 @@ class CubeDraws(SeededDataset):
         self,
         data: Sequence[Any],
         transform: Callable[[Any], Any],
-        length: int | None = None,
-        seed: int = 0,
-        fixed: bool = False,
+        *,
         sets: Sequence[str] = (),
         shares: Mapping[str, float] | None = None,
+        **draws: Any,
     ) -> None:
-        super().__init__(data, transform, length, seed, fixed)
+        super().__init__(data, transform, **draws)
         self.weights: np.ndarray | None = None
         if shares is not None:
             unknown = sorted(set(shares) - set(sets))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from volumes import Phantom, dice, grid_around, write_dicom, write_itk, write_nifti
+from workflows import refusal
 
 GRID = grid_around(np.diag([2.0, 2.0, 2.0]), (24, 22, 20))
 BODY = Phantom(((12, -30, 45), (12, 10, 9)))
@@ -27,22 +28,8 @@ def image(tmp_path):
 
 @pytest.fixture
 def refused(run_workflow, tmp_path):
-    """``refused(message, image=..., ...)``: the run ends with a ValueError that says so, and writes nothing."""
-
-    def run(message: str, **overrides) -> str:
-        folder = tmp_path / "refused"
-        with pytest.raises((ValueError, RuntimeError)) as caught:
-            run_workflow(**{"foreground": CLICK, "output_dir": str(folder), **overrides})
-        error = caught.value
-        # The configuration's parser wraps what its expressions raise.
-        while not isinstance(error, ValueError) and error.__cause__ is not None:
-            error = error.__cause__
-        assert isinstance(error, ValueError), f"{type(error).__name__}: {error}"
-        assert re.search(message, str(error), re.DOTALL), str(error)
-        assert not folder.is_dir() or not list(folder.rglob("*"))
-        return str(error)
-
-    return run
+    """See :func:`workflows.refusal`."""
+    return refusal(run_workflow, tmp_path / "refused", foreground=CLICK)
 
 
 # ---- files

@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 import torch
+from small_networks import PUBLISHED_SIZES
 from torch.nn import functional as F
 
 from bundles.fastsam3d.scripts.networks.image_encoder import (
@@ -16,17 +17,7 @@ from bundles.fastsam3d.scripts.networks.image_encoder import (
     split_windows,
 )
 
-SMALL = {
-    "img_size": 12,
-    "patch_size": 4,
-    "embed_dim": 12,
-    "depth": 3,
-    "num_heads": 2,
-    "mlp_ratio": 2,
-    "out_chans": 6,
-    "global_attn_indexes": [1],
-    "window_size": 2,
-}
+SMALL = {**PUBLISHED_SIZES, "img_size": 12, "global_attn_indexes": [1], "window_size": 2}
 
 
 def randomise(module, seed=0):

@@ -5,6 +5,7 @@
 
 import pytest
 import torch
+from small_networks import PUBLISHED_SIZES
 from torch.nn import functional as F
 
 from bundles.fastsam3d.scripts.networks.mask_decoder import Attention, MaskDecoder3D
@@ -15,16 +16,7 @@ from bundles.fastsam3d.scripts.networks.published import (
     StridedGroupAttention,
 )
 
-SMALL = {
-    "img_size": 20,
-    "patch_size": 4,
-    "embed_dim": 12,
-    "depth": 3,
-    "num_heads": 2,
-    "mlp_ratio": 2,
-    "out_chans": 6,
-    "skip_layer": 1,
-}
+SMALL = {**PUBLISHED_SIZES, "img_size": 20, "skip_layer": 1}
 
 
 def random(*shape, seed=1):

@@ -3,16 +3,14 @@
 
 """The recipe of the shipped weights: the command of docs/notebook/weights.md, small and short, killed and resumed."""
 
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from monai.bundle import ConfigParser
 from small_networks import CONFIGS
-from workflows import in_own_process
+from workflows import run_until_killed
 
 DATA = Path(__file__).parents[4] / "tools" / "research" / "shipped_data.json"
 RECIPE = ("train.json", "default_weights.json", str(DATA))
@@ -27,22 +25,7 @@ def weights(folder):
 def test_the_default_recipe_is_killed_and_goes_on(train, tmp_path):
     options = {**SMALL, "max_epochs": 2}
     whole = train(*RECIPE, output_dir=tmp_path / "whole", **options)
-
-    def killed():
-        count, step = [0], torch.optim.AdamW.step
-
-        def stepped(*arguments, **keywords):
-            count[0] += 1
-            if count[0] == 11:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*arguments, **keywords)
-
-        torch.optim.AdamW.step = stepped
-        train(*RECIPE, output_dir=tmp_path / "parts", **options)
-
-    process = in_own_process(killed)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    run_until_killed(10, train, *RECIPE, output_dir=tmp_path / "parts", **options)
     parts = train(*RECIPE, output_dir=tmp_path / "parts", resume=True, **options)
     ours, theirs = weights(parts), weights(whole)
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)

@@ -62,7 +62,7 @@ def test_sizes_that_cannot_be(sizes):
 
 
 def test_every_volume_comes_once_before_any_comes_again():
-    draws = CubeDraws(ITEMS, Marked(), 12)
+    draws = CubeDraws(ITEMS, Marked(), length=12)
     orders = []
     for seed in (1, 2):
         draws.start_epoch(seed)
@@ -74,7 +74,7 @@ def test_every_volume_comes_once_before_any_comes_again():
 
 
 def test_data_sets_come_as_often_as_their_shares_say():
-    draws = CubeDraws(ITEMS, Marked(), 3000, seed=5, sets=SETS, shares={"liver": 2, "brain": 3})
+    draws = CubeDraws(ITEMS, Marked(), length=3000, seed=5, sets=SETS, shares={"liver": 2, "brain": 3})
     seen = Counter(draws[i, 16][0] for i in range(3000))
     expected = np.array([0.5, 0.5, 0.5, 0.5, 3, 1]) / 6
     np.testing.assert_allclose([seen[n] / 3000 for n in "abcdef"], expected, atol=0.03)

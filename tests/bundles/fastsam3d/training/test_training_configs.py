@@ -18,7 +18,7 @@ import torch
 from monai.bundle import ConfigParser
 from small_networks import CONFIGS, DISTILL, TRAIN_TEACHER, small_student, small_teacher, weights_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from workflows import in_own_process
+from workflows import in_own_process, run_until_killed
 
 
 def assert_equal(ours, theirs) -> None:
@@ -259,22 +259,7 @@ def test_a_killed_training_ends_in_the_same_weights(train, tmp_path, moment, num
 def test_a_killed_distillation_goes_on_with_its_schedule(train, teacher, tmp_path):
     options = {"teacher_path": teacher, "save_every": 1, "k_every": 3, "k_unit": "steps"}
     whole = train(*DISTILL, output_dir=tmp_path / "whole", **options)
-
-    def killed() -> None:
-        count, step = [0], torch.optim.AdamW.step
-
-        def stepped(*arguments, **keywords):
-            count[0] += 1
-            if count[0] == 6:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*arguments, **keywords)
-
-        torch.optim.AdamW.step = stepped
-        train(*DISTILL, output_dir=tmp_path / "killed", **options)
-
-    process = in_own_process(killed)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    run_until_killed(5, train, *DISTILL, output_dir=tmp_path / "killed", **options)
     resumed = train(*DISTILL, output_dir=tmp_path / "killed", resume=True, **options)
     assert_equal(weights_of(resumed), weights_of(whole))
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.data import PersistentDataset
 from monai.transforms import Compose
-from volumes import CENTRE, Phantom, grid_around, rotation, write_nifti
+from volumes import GRIDS, PAIR, write_nifti
 
 from bundles.fastsam3d.scripts.inference.zoom import first_spacing
 from bundles.fastsam3d.scripts.labelled_cases import LoadLabelsd
@@ -20,14 +20,6 @@ from bundles.fastsam3d.scripts.training.data import DrawCubed, KeepTensorsd, loa
 from bundles.fastsam3d.scripts.volumes import LoadVolumed
 from common.geometry import Grid
 from common.training import SeededDataset
-
-SIDE = (CENTRE[0] + 26, CENTRE[1], CENTRE[2])
-PAIR = Phantom((CENTRE, (14, 11, 10)), (SIDE, 6), ramp=6)
-GRIDS = {
-    "LPS": grid_around(np.diag([-2.0, -2.0, 2.0]), (40, 30, 28)),
-    "oblique": grid_around(rotation(-50, 70, 15) @ np.diag([1.8, 1.8, -1.8]), (44, 44, 44)),
-    "anisotropic": grid_around(rotation(0, 20, 0) * [0.9, 1.2, 3.0], (80, 50, 26)),
-}
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
 from monai.losses import DiceFocalLoss
-from training_runs import SETTINGS, SSAM, TINY, make_folder, make_list, run, run_until_killed, tiny_base, weights
+from training_runs import SETTINGS, SSAM, TINY, make_folder, make_list, run, tiny_base, weights
+from workflows import run_until_killed, started
 
 from bundles.ssam_2d.scripts.training.objects import FORMS, SampleObjectsd
 from bundles.ssam_2d.scripts.training.simulated import Answers, PromptInferer, PromptLoss
@@ -116,7 +116,7 @@ def test_a_base_is_trained_gone_on_with_and_fine_tuned(tmp_path, ssam_path):
     assert all(name.startswith(("image_encoder.", "prompt_encoder.", "mask_decoder.")) for name in base)
     assert (tmp_path / "whole" / "state.pt").is_file()
     again = {"output_dir": tmp_path / "killed", "max_epochs": 2, "save_every": 1, **settings}
-    run_until_killed(3, "train.json", "train_base.json", **again)
+    run_until_killed(3, run, "train.json", "train_base.json", **again)
     run("train.json", "train_base.json", **again, resume=True)
     assert all(torch.equal(tensor, weights(tmp_path / "killed" / "base.pt")[name]) for name, tensor in base.items())
     tuned = {"dataset_dir": folder, "base_path": tmp_path / "whole" / "base.pt", "output_dir": tmp_path / "run"}
@@ -131,17 +131,8 @@ def test_a_base_is_checked_without_training(tmp_path, ssam_path, prompt):
     folder = make_folder(tmp_path / "data")
     base = tiny_base(tmp_path / "base.pt")
     overrides = TINY | SETTINGS | {"data_list_file_path": str(make_list(folder)), "output_dir": str(tmp_path / "run")}
-    workflow = ConfigWorkflow(
-        config_file=[str(SSAM / "configs" / name) for name in ("train.json", "train_base.json")],
-        logging_file=False,
-        workflow_type=None,
-        run_id="check",
-        bundle_root=str(SSAM),
-        base_path=str(base),
-        validation_prompt=prompt,
-        **overrides,
-    )
-    workflow.initialize()
+    configs = ("train.json", "train_base.json")
+    workflow = started(SSAM, configs, run_id="check", base_path=base, validation_prompt=prompt, **overrides)
     workflow.run()
     metrics = workflow.parser.get_parsed_content("validate#evaluator").state.metrics
     assert set(metrics) == {"dice after 1 click", "dice after 3 clicks"}

@@ -11,7 +11,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from PIL import Image
-from training_runs import SSAM, TINY, make_folder, make_list, run, run_until_killed, tiny_base, weights
+from training_runs import SSAM, TINY, make_folder, make_list, run, tiny_base, weights
+from workflows import run_until_killed
 
 from common.label_names import names_in
 from common.svd_affine import Adapter
@@ -149,7 +150,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, base, folder, steps, sa
     settings = {**TRAINED, "dataset_dir": folder, "base_path": base, "max_epochs": 4, "save_every": save_every}
     run("train.json", output_dir=tmp_path / "whole", **settings)
     killed = {**settings, "output_dir": tmp_path / "killed"}
-    run_until_killed(steps, "train.json", **killed)
+    run_until_killed(steps, run, "train.json", **killed)
     assert (tmp_path / "killed" / "state.pt").is_file() and not (tmp_path / "killed" / "model.pt").exists()
     run("train.json", resume=True, **killed)
     whole, resumed = (weights(tmp_path / name / "model.pt") for name in ("whole", "killed"))

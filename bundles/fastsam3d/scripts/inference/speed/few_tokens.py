@@ -15,18 +15,31 @@ from torch import Tensor, nn
 from ...networks.mask_decoder import Attention
 
 
-class TokensToImage(nn.Module):
-    """An ``Attention`` whose queries are tokens, and whose keys and values are the image's cells.
+class FewTokens(nn.Module):
+    """What both directions share.
 
     Args:
-        attention: of inference.
+        attention: of inference, which answers itself where there are many tokens.
     """
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.plain = attention
-        self.key = _by_head(_scale(attention) * attention.k_proj.weight, attention.heads)
-        self.value = _by_head(attention.v_proj.weight, attention.heads)
+        # Of the scores, here of the weights that they are made with.
+        self.scale = (len(attention.q_proj.weight) // attention.heads) ** -0.5
+
+    def by_head(self, weight: Tensor) -> nn.Parameter:
+        """(heads * c, C) -> (heads, c, C)."""
+        return nn.Parameter(weight.detach().unflatten(0, (self.plain.heads, -1)).contiguous(), False)
+
+
+class TokensToImage(FewTokens):
+    """An ``Attention`` whose queries are tokens, and whose keys and values are the image's cells."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__(attention)
+        self.key = self.by_head(self.scale * attention.k_proj.weight)
+        self.value = self.by_head(attention.v_proj.weight)
         self.value_bias = nn.Parameter(attention.v_proj.bias.detach(), False)
         self.q_proj, self.out_proj = attention.q_proj, attention.out_proj
 
@@ -45,19 +58,14 @@ class TokensToImage(nn.Module):
         return self.out_proj(answer + self.value_bias)
 
 
-class ImageToTokens(nn.Module):
-    """An ``Attention`` whose queries are the image's cells, and whose keys and values are tokens.
-
-    Args:
-        attention: of inference.
-    """
+class ImageToTokens(FewTokens):
+    """An ``Attention`` whose queries are the image's cells, and whose keys and values are tokens."""
 
     def __init__(self, attention: Attention) -> None:
-        super().__init__()
-        self.plain = attention
-        self.query = _by_head(_scale(attention) * attention.q_proj.weight, attention.heads)
-        self.query_bias = _by_head(_scale(attention) * attention.q_proj.bias[:, None], attention.heads)
-        self.out = _by_head(attention.out_proj.weight.T, attention.heads)
+        super().__init__(attention)
+        self.query = self.by_head(self.scale * attention.q_proj.weight)
+        self.query_bias = self.by_head(self.scale * attention.q_proj.bias[:, None])
+        self.out = self.by_head(attention.out_proj.weight.T)
         self.out_bias = nn.Parameter(attention.out_proj.bias.detach(), False)
         self.k_proj, self.v_proj = attention.k_proj, attention.v_proj
 
@@ -76,13 +84,3 @@ class ImageToTokens(nn.Module):
 def _few(tokens: Tensor, weight: Tensor) -> bool:
     """Whether all heads of all tokens are fewer numbers than the projections of a cell."""
     return tokens.shape[1] < weight.shape[1]
-
-
-def _scale(attention: Attention) -> float:
-    """Of the scores, here of the weights that they are made with."""
-    return (len(attention.q_proj.weight) // attention.heads) ** -0.5
-
-
-def _by_head(weight: Tensor, heads: int) -> nn.Parameter:
-    """(heads * c, C) -> (heads, c, C)."""
-    return nn.Parameter(weight.detach().unflatten(0, (heads, -1)).contiguous(), False)
