@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from odd_input import Draw, OddInput
-from scenes import CHEAP, SHAPE, Scene, affine_of, check_ball, scene
+from scenes import SHAPE, Scene, affine_of, check_ball, refused, scene, seen
 from volumes import rotation
 
 try:
@@ -83,10 +83,7 @@ def write_series(
     return folder
 
 
-def _seen(said: str, path: Path, made: Scene, **more: Any) -> OddInput:
-    more.setdefault("check", check_ball(made))
-    more.setdefault("names", path.name)
-    return OddInput(said, {"image": str(path), **made.clicks, **CHEAP}, apart=True, **more)
+_seen, _refused = (partial(f, apart=True) for f in (seen, refused))
 
 
 def regular(draw: Draw) -> OddInput:
@@ -129,11 +126,10 @@ def slices_missing(draw: Draw) -> OddInput:
     count = draw.one_of(1, 3, 2, 8)
     first = int(draw.rng.integers(3, made.shape[2] - count - 3))
     keep = [k for k in range(made.shape[2]) if not first <= k < first + count]
-    return _seen(
+    return _refused(
         f"dicom: {count} slices missing",
         write_series(draw.folder / "scan", made, keep),
         made,
-        expect="refused",
         names="missing|spac|gap|apart|regular|distance",
     )
 
@@ -150,20 +146,17 @@ def slice_twice(draw: Draw) -> OddInput:
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     ds.PixelData = bytes(len(ds.PixelData))
     ds.save_as(folder / "other.dcm")
-    return _seen(
-        "dicom: two different slices in one place", folder, made, expect="refused", names="position|place|twice|several"
-    )
+    return _refused("dicom: two different slices in one place", folder, made, names="position|place|twice|several")
 
 
 def uneven(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     n = made.shape[2]
     keep = draw.one_of([*range(n // 2), *range(n // 2, n, 2)], [*range(0, n, 3), *range(n - 4, n)])
-    return _seen(
+    return _refused(
         "dicom: slices at uneven distances",
         write_series(draw.folder / "scan", made, sorted(set(keep))),
         made,
-        expect="refused",
         names="spac|distance|uneven|regular|apart",
     )
 
@@ -204,11 +197,10 @@ def two_phases(draw: Draw) -> OddInput:
             ds.AcquisitionNumber = 2
 
     write_series(folder, made, name="B{:03d}.dcm", series=series, edit=later)
-    return _seen(
+    return _refused(
         "dicom: two phases under one series UID",
         folder,
         made,
-        expect="refused",
         names="position|place|phase|stack|twice|several",
     )
 
@@ -217,7 +209,7 @@ def two_series(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     folder = write_series(draw.folder / "scan", made, name="A{:03d}.dcm")
     write_series(folder, made, name="B{:03d}.dcm")
-    return _seen("dicom: two series in one folder", folder, made, expect="refused", names="series")
+    return _refused("dicom: two series in one folder", folder, made, names="series")
 
 
 def with_a_localizer(draw: Draw) -> OddInput:
@@ -254,11 +246,10 @@ def damaged_slice(draw: Draw) -> OddInput:
         ("of zeros", bytes(len(content))),
     )
     file.write_bytes(content)
-    return _seen(
+    return _refused(
         f"dicom: a slice in the middle is {said}",
         folder,
         made,
-        expect="refused",
         names="IM0012|missing|spac|regular|read",
     )
 
@@ -268,7 +259,7 @@ def first_or_last_damaged(draw: Draw) -> OddInput:
     folder = write_series(draw.folder / "scan", made)
     file = folder / draw.one_of("IM0000.dcm", f"IM{made.shape[2] - 1:04d}.dcm")
     file.write_bytes(draw.one_of(file.read_bytes()[:2000], bytes(500), b"x" * 1000))
-    return _seen("dicom: the first or last slice is damaged", folder, made, expect="refused", names="IM00|read|missing")
+    return _refused("dicom: the first or last slice is damaged", folder, made, names="IM00|read|missing")
 
 
 def sizes_mixed(draw: Draw) -> OddInput:
@@ -278,7 +269,7 @@ def sizes_mixed(draw: Draw) -> OddInput:
         made,
         edit=lambda ds, k: put_pixels(ds, np.full((20, 22), 900, "<u2")) if k >= draw.one_of(15, 28) else None,
     )
-    return _seen("dicom: slices of two sizes", folder, made, expect="refused", names="size|rows|pixels|scan")
+    return _refused("dicom: slices of two sizes", folder, made, names="size|rows|pixels|scan")
 
 
 def tags_missing(draw: Draw) -> OddInput:
@@ -294,11 +285,10 @@ def tags_missing(draw: Draw) -> OddInput:
     folder = write_series(
         draw.folder / "scan", made, edit=lambda ds, k: ds.__delattr__(tag) if not part or k == 7 else None
     )
-    return _seen(
+    return _refused(
         f"dicom: no {tag} in {'one slice' if part else 'any slice'}",
         folder,
         made,
-        expect="refused",
         names=tag + "|spacing|position|orientation|missing",
     )
 
@@ -315,11 +305,10 @@ def tags_of_nonsense(draw: Draw) -> OddInput:
         ("RescaleSlope", "0"),
     )
     folder = write_series(draw.folder / "scan", made, edit=lambda ds, k: setattr(ds, tag, value))
-    return _seen(
+    return _refused(
         f"dicom: {tag} {value}",
         folder,
         made,
-        expect="refused",
         names=f"{tag}|spacing|position|orientation|contrast|slope",
     )
 
@@ -335,7 +324,7 @@ def orientations_mixed(draw: Draw) -> OddInput:
             else None
         ),
     )
-    return _seen("dicom: some slices are turned", folder, made, expect="refused", names="orient|stack|series")
+    return _refused("dicom: some slices are turned", folder, made, names="orient|stack|series")
 
 
 def spacings_mixed(draw: Draw) -> OddInput:
@@ -345,9 +334,7 @@ def spacings_mixed(draw: Draw) -> OddInput:
         made,
         edit=lambda ds, k: setattr(ds, "PixelSpacing", ["1", "1"]) if k > draw.one_of(12, 25) else None,
     )
-    return _seen(
-        "dicom: some slices have another pixel spacing", folder, made, expect="refused", names="spacing|stack|series"
-    )
+    return _refused("dicom: some slices have another pixel spacing", folder, made, names="spacing|stack|series")
 
 
 def single_slice(draw: Draw) -> OddInput:
@@ -435,9 +422,7 @@ def study_tree_of_two(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     write_series(draw.folder / "scan" / "STUDY" / "S1", made)
     write_series(draw.folder / "scan" / "STUDY" / "S2", made)
-    return _seen(
-        "dicom: two series in the folders below", draw.folder / "scan", made, expect="refused", names="series|S1|scan"
-    )
+    return _refused("dicom: two series in the folders below", draw.folder / "scan", made, names="series|S1|scan")
 
 
 def multi_frame(draw: Draw) -> OddInput:
@@ -455,11 +440,10 @@ def multi_frame_uneven(draw: Draw) -> OddInput:
     made = ct_scene(draw)
     n = made.shape[2]
     order = draw.one_of([k for k in range(n) if k not in (9, 10)], [*range(n // 2), *range(n // 2, n, 2)])
-    return _seen(
+    return _refused(
         "dicom: frames of one file at uneven distances",
         write_frames(draw.folder / "scan.dcm", made, order),
         made,
-        expect="refused",
         names="spac|distance|uneven|regular|missing|apart",
     )
 

@@ -7,22 +7,20 @@ import bz2
 import gzip
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from odd_input import Draw, OddInput
-from scenes import CHEAP, Scene, affine_of, check_ball, scene
+from scenes import CHEAP, Scene, affine_of, refused, scene, seen
 from volumes import rotation
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def _seen(said: str, file: Path, made: Scene, **more: Any) -> OddInput:
-    more.setdefault("check", check_ball(made))
-    more.setdefault("names", file.name)
-    # ITK has died of headers: each file is read in a process of its own.
-    return OddInput(said, {"image": str(file), **made.clicks, **CHEAP}, apart=True, **more)
+# ITK has died of headers: each file is read in a process of its own.
+_seen, _refused = (partial(f, apart=True) for f in (seen, refused))
 
 
 def _voxels(made: Scene, dtype: str = "<i2") -> bytes:
@@ -141,11 +139,10 @@ def nrrd_garbled(draw: Draw) -> OddInput:
     data = bytearray(gzip.compress(_voxels(made), 6, mtime=0))
     where = int(draw.rng.integers(20, len(data) - 9))
     data[where] ^= 1 << int(draw.rng.integers(8))
-    return _seen(
+    return _refused(
         "nrrd: one bit of the gzip flipped",
         write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding="gzip"), bytes(data)),
         made,
-        expect="refused",
     )
 
 
@@ -155,11 +152,10 @@ def nrrd_cut(draw: Draw) -> OddInput:
     data = _voxels(made)
     data = gzip.compress(data, 1, mtime=0) if encoding == "gzip" else data
     data = data[: int(draw.rng.uniform(0.05, 0.95) * len(data))]
-    return _seen(
+    return _refused(
         f"nrrd: {encoding}, cut short",
         write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, encoding=encoding), data),
         made,
-        expect="refused",
     )
 
 
@@ -181,11 +177,10 @@ def nrrd_nonsense(draw: Draw) -> OddInput:
         {"endian": None, "type": None},
         {"dimension": None},
     )
-    return _seen(
+    return _refused(
         f"nrrd: {changed}",
         write_nrrd(draw.folder / "scan.nrrd", nrrd_header(made, **changed), _voxels(made)),
         made,
-        expect="refused",
     )
 
 
@@ -228,7 +223,7 @@ def mha_garbled(draw: Draw) -> OddInput:
     for _ in range(draw.one_of(1, 3)):
         data[int(draw.rng.integers(10, len(data) - 6))] ^= 1 << int(draw.rng.integers(8))
     file = _packed_mha(draw.folder / "scan.mha", made, bytes(data))
-    return _seen("mha: bits of the packed voxels flipped", file, made, expect="refused")
+    return _refused("mha: bits of the packed voxels flipped", file, made)
 
 
 def mha_cut(draw: Draw) -> OddInput:
@@ -238,7 +233,7 @@ def mha_cut(draw: Draw) -> OddInput:
     data = data[: int(draw.rng.uniform(0.05, 0.95) * len(data))]
     file = draw.folder / "scan.mha"
     file = _packed_mha(file, made, data) if packed else write_mha(file, mha_header(made), data)
-    return _seen(f"mha: {'packed, ' * packed}cut short", file, made, expect="refused")
+    return _refused(f"mha: {'packed, ' * packed}cut short", file, made)
 
 
 def mha_nonsense(draw: Draw) -> OddInput:
@@ -267,7 +262,7 @@ def mha_nonsense(draw: Draw) -> OddInput:
     fields = mha_header(made, **changed)
     if "ElementNumberOfChannels" in changed:
         fields["ElementDataFile"] = fields.pop("ElementDataFile")
-    return _seen(f"mha: {changed}", write_mha(draw.folder / "scan.mha", fields, _voxels(made)), made, expect="refused")
+    return _refused(f"mha: {changed}", write_mha(draw.folder / "scan.mha", fields, _voxels(made)), made)
 
 
 def mha_spacing_below_zero(draw: Draw) -> OddInput:

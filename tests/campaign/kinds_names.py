@@ -4,6 +4,7 @@
 """Names and places of files, of results and of objects."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from odd_input import Draw, OddInput, Wrong
 from PIL import Image
-from scenes import CHEAP, Scene, check_ball, check_mask, scene
+from scenes import Scene, check_mask, refused, scene, seen
 
 
 def _saved(draw: Draw, made: Scene, name: str = "scan.nii.gz") -> Path:
@@ -21,9 +22,7 @@ def _saved(draw: Draw, made: Scene, name: str = "scan.nii.gz") -> Path:
     return file
 
 
-def _seen(said: str, file: Any, made: Scene, **more: Any) -> OddInput:
-    more.setdefault("check", check_ball(made))
-    return OddInput(said, {"image": str(file), **made.clicks, **CHEAP, **more.pop("options", {})}, **more)
+_seen, _refused = (partial(f, names=".") for f in (seen, refused))
 
 
 def _there(made: Scene, *places: Path, alone: bool = False) -> Any:
@@ -138,11 +137,10 @@ def long_results(draw: Draw) -> OddInput:
         {"output_dir": str(draw.folder / ("y" * 300))},
         {"output_dir": str(draw.folder) + "/z" * 2500},
     )
-    return _seen(
+    return _refused(
         f"{next(iter(options))} too long",
         _saved(draw, made),
         made,
-        expect="refused",
         options=options,
         names="output_postfix|output_dir|long",
     )
@@ -177,11 +175,10 @@ def images_that_are_no_files(draw: Draw) -> OddInput:
     (draw.folder / "empty").mkdir()
     (draw.folder / "link.nii.gz").symlink_to(draw.folder / "gone.nii.gz")
     (draw.folder / "loop.nii.gz").symlink_to(draw.folder / "loop.nii.gz")
-    return _seen(
+    return _refused(
         f"image {name[:40]!r}",
         draw.folder / name,
         made,
-        expect="refused",
         apart=True,
         names="no such|image|file|long|NUL|null|empty|link|loop|\\.nii",
     )
@@ -198,7 +195,7 @@ def pipes_and_devices(draw: Draw) -> OddInput:
         os.mkfifo(file)
     else:
         file.symlink_to("/dev/zero")
-    return _seen(f"{name}: a pipe or a device", file, made, expect="refused", apart=True, names=name)
+    return _refused(f"{name}: a pipe or a device", file, made, apart=True, names=name)
 
 
 def pipes_as_masks(draw: Draw) -> OddInput:
@@ -206,11 +203,10 @@ def pipes_as_masks(draw: Draw) -> OddInput:
     file = draw.folder / "last.nii.gz"
     os.mkfifo(file)
     key = draw.one_of("previous_mask", "scribble", "ckpt_path")
-    return _seen(
+    return _refused(
         f"{key} is a pipe",
         _saved(draw, made),
         made,
-        expect="refused",
         apart=True,
         options={key: str(file)},
         names="last.nii.gz",
@@ -256,9 +252,7 @@ def two_links_to_one_file(draw: Draw) -> OddInput:
 def one_name_twice(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     first, second = draw.one_of(("a.nii.gz", "b/a.nii.gz"), ("a.nii.gz", "a.nii"), ("A.nii.gz", "c/A.nii.gz"))
-    odd = _seen(
-        f"{first} and {second}", _saved(draw, made, first), made, expect="refused", names="name|several|overwrite"
-    )
+    odd = _refused(f"{first} and {second}", _saved(draw, made, first), made, names="name|several|overwrite")
     odd.options["image"] = [str(_saved(draw, made, first)), str(_saved(draw, made, second))]
     return odd
 
@@ -270,11 +264,10 @@ def places_that_take_no_results(draw: Draw) -> OddInput:
     place = draw.one_of(
         str(draw.folder / "a.txt"), str(draw.folder / "a.txt" / "b"), "/proc/odd", "/dev/null", "/sys/odd/x"
     )
-    return _seen(
+    return _refused(
         f"output_dir {place.replace(str(draw.folder), '')}",
         file,
         made,
-        expect="refused",
         names="output_dir",
         options={"output_dir": place},
     )

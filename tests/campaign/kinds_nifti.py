@@ -12,7 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from odd_input import Draw, OddInput
-from scenes import CHEAP, SHAPE, Scene, affine_of, check_ball, scene
+from scenes import CHEAP, SHAPE, Scene, affine_of, check_ball, refused, scene, seen
 from volumes import rotation
 
 # Where the fields of a NIfTI-1 header lie.
@@ -39,16 +39,11 @@ def _patched(file: Path, *patches: tuple[int, str, Any]) -> Path:
     return file
 
 
-def _seen(said: str, file: Path, made: Scene, **more: Any) -> OddInput:
-    more.setdefault("check", check_ball(made))
-    return OddInput(said, {"image": str(file), **made.clicks, **CHEAP}, names=file.name, **more)
-
-
 def sform_against_pixdim(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     pixdim = draw.one_of([1.0, 1.0, 1.0], [4.0, 4.0, 6.0], [0.5, 2.0, 3.0], [0.0, 0.0, 0.0], [-2.0, 2.0, 3.0])
     file = _patched(_write(draw, _image(made, made.affine)), (PIXDIM + 4, "<3f", pixdim), (QFORM, "<h", 0))
-    return _seen(f"a valid sform, pixdim {pixdim}, qform code 0", file, made)
+    return seen(f"a valid sform, pixdim {pixdim}, qform code 0", file, made)
 
 
 def sform_against_qform(draw: Draw) -> OddInput:
@@ -56,7 +51,7 @@ def sform_against_qform(draw: Draw) -> OddInput:
     image = _image(made, made.affine)
     image.set_qform(affine_of(np.diag(draw.rng.uniform(0.5, 5, 3))), code=draw.one_of(1, 2, 4))
     image.set_sform(made.affine, code=draw.one_of(1, 2, 3, 4))
-    return _seen("a valid sform and another valid qform: the sform counts", _write(draw, image), made)
+    return seen("a valid sform and another valid qform: the sform counts", _write(draw, image), made)
 
 
 def qform_alone(draw: Draw) -> OddInput:
@@ -64,7 +59,7 @@ def qform_alone(draw: Draw) -> OddInput:
     image = _image(made, made.affine)
     image.set_sform(None, code=0)
     image.set_qform(made.affine, code=draw.one_of(1, 2))
-    return _seen("no sform, an oblique qform", _write(draw, image), made)
+    return seen("no sform, an oblique qform", _write(draw, image), made)
 
 
 def pixdim_alone(draw: Draw) -> OddInput:
@@ -74,7 +69,7 @@ def pixdim_alone(draw: Draw) -> OddInput:
     affine = base.header.get_base_affine()
     made = scene(draw.rng, affine)
     file = _patched(_write(draw, _image(made, affine)), (QFORM, "<h", 0), (SFORM, "<h", 0))
-    return _seen("neither sform nor qform: pixdim counts", file, made)
+    return seen("neither sform nor qform: pixdim counts", file, made)
 
 
 def broken_sform(draw: Draw) -> OddInput:
@@ -82,7 +77,7 @@ def broken_sform(draw: Draw) -> OddInput:
     row = draw.one_of([np.nan] * 4, [0.0, 0.0, 0.0, 0.0], [np.inf, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, np.nan])
     image = _image(made, made.affine)
     image.set_qform(made.affine, code=1)
-    return _seen(
+    return seen(
         f"a row {row} in the sform, a valid qform",
         _patched(_write(draw, image), (SROW, "<4f", row)),
         made,
@@ -96,7 +91,7 @@ def broken_sform_alone(draw: Draw) -> OddInput:
     row = draw.one_of([np.nan] * 4, [0.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 5.0], [np.inf, 0.0, 0.0, 0.0])
     file = _patched(_write(draw, _image(made, made.affine)), (SROW, "<4f", row), (QFORM, "<h", 0))
     check = check_ball(made, 0.0, note="sform")
-    return _seen(f"a row {row} in the sform, and no qform", file, made, expect="either", check=check)
+    return seen(f"a row {row} in the sform, and no qform", file, made, expect="either", check=check)
 
 
 def broken_qform(draw: Draw) -> OddInput:
@@ -106,7 +101,7 @@ def broken_qform(draw: Draw) -> OddInput:
     file = _write(draw, _image(made, made.affine))
     file = _patched(file, (QUATERNION, "<3f", quaternion), (SFORM, "<h", 0), (QFORM, "<h", 1))
     check = check_ball(made, 0.0, note="qform")
-    return _seen(f"the quaternion {quaternion}, and no sform", file, made, expect="either", check=check)
+    return seen(f"the quaternion {quaternion}, and no sform", file, made, expect="either", check=check)
 
 
 def units(draw: Draw) -> OddInput:
@@ -115,13 +110,13 @@ def units(draw: Draw) -> OddInput:
     made = scene(draw.rng, affine_of(np.diag(spacing)), scale=spacing[0] / 2)
     stored = np.diag([1 / scale] * 3 + [1]) @ made.affine
     image = _image(made, stored)
-    return _seen(f"units: {name}", _patched(_write(draw, image), (XYZT, "<b", code)), made)
+    return seen(f"units: {name}", _patched(_write(draw, image), (XYZT, "<b", code)), made)
 
 
 def unknown_units(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     code = draw.one_of(4, 5, 7)
-    return _seen(
+    return seen(
         f"space unit {code}, which NIfTI does not have",
         _patched(_write(draw, _image(made, made.affine)), (XYZT, "<b", code)),
         made,
@@ -132,14 +127,14 @@ def unknown_units(draw: Draw) -> OddInput:
 def tiny_voxels(draw: Draw) -> OddInput:
     size = draw.one_of(0.0005, 0.005, 0.05, 0.0001)
     made = scene(draw.rng, affine_of(np.diag([size, size, 1.5 * size])), scale=size / 2)
-    return _seen(f"voxels of {size} mm", _write(draw, _image(made, made.affine)), made)
+    return seen(f"voxels of {size} mm", _write(draw, _image(made, made.affine)), made)
 
 
 def huge_voxels(draw: Draw) -> OddInput:
     size = draw.one_of(30.0, 200.0, 1000.0)
     made = scene(draw.rng, affine_of(np.diag([size, size, 1.5 * size])), scale=size / 2)
     # A click alone tells nothing of the size of what is meant.
-    odd = _seen(f"voxels of {size} mm, a box", _write(draw, _image(made, made.affine)), made)
+    odd = seen(f"voxels of {size} mm, a box", _write(draw, _image(made, made.affine)), made)
     odd.options["box"] = made.box
     return odd
 
@@ -147,7 +142,7 @@ def huge_voxels(draw: Draw) -> OddInput:
 def oblique(draw: Draw) -> OddInput:
     angles = draw.rng.uniform(-180, 180, 3)
     made = scene(draw.rng, affine_of(rotation(*angles) @ np.diag([2.0, 2.0, 3.0])))
-    return _seen(f"turned by {np.round(angles)} degrees", _write(draw, _image(made, made.affine)), made)
+    return seen(f"turned by {np.round(angles)} degrees", _write(draw, _image(made, made.affine)), made)
 
 
 def sheared(draw: Draw) -> OddInput:
@@ -156,14 +151,14 @@ def sheared(draw: Draw) -> OddInput:
     made = scene(draw.rng, affine_of(axes))
     image = _image(made, made.affine)
     image.set_qform(None, code=0)
-    return _seen("a sheared sform", _write(draw, image), made)
+    return seen("a sheared sform", _write(draw, image), made)
 
 
 def turned_and_flipped(draw: Draw) -> OddInput:
     order = draw.rng.permutation(3)
     axes = (np.diag([2.0, 2.0, 3.0]) * draw.rng.choice([-1, 1], 3))[order]
     made = scene(draw.rng, affine_of(axes))
-    return _seen(f"axes {nib.aff2axcodes(made.affine)}", _write(draw, _image(made, made.affine)), made)
+    return seen(f"axes {nib.aff2axcodes(made.affine)}", _write(draw, _image(made, made.affine)), made)
 
 
 def ones_at_the_end(draw: Draw) -> OddInput:
@@ -171,20 +166,20 @@ def ones_at_the_end(draw: Draw) -> OddInput:
     more = draw.one_of((1,), (1, 1), (1, 1, 1))
     image = _image(made, made.affine)
     image = nib.Nifti1Image(np.asarray(image.dataobj).reshape(*SHAPE, *more), made.affine, dtype=np.int16)
-    return _seen(f"a shape of x, y, z and {more}", _write(draw, image), made)
+    return seen(f"a shape of x, y, z and {more}", _write(draw, image), made)
 
 
 def nifti_2(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     image = nib.Nifti2Image(np.round(made.values).astype(np.int16), made.affine)
-    return _seen("NIfTI-2", _write(draw, image, draw.one_of("scan.nii.gz", "scan.nii")), made)
+    return seen("NIfTI-2", _write(draw, image, draw.one_of("scan.nii.gz", "scan.nii")), made)
 
 
 def number_types(draw: Draw) -> OddInput:
     name = draw.one_of("uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
     made = scene(draw.rng, look="bytes" if name in ("uint8", "int8") else "mr")
     values = made.values / 2 if name == "int8" else made.values.clip(0)
-    return _seen(f"voxels of {name}", _write(draw, _image(replace(made, values=values), made.affine, name)), made)
+    return seen(f"voxels of {name}", _write(draw, _image(replace(made, values=values), made.affine, name)), made)
 
 
 def slopes(draw: Draw) -> OddInput:
@@ -192,28 +187,28 @@ def slopes(draw: Draw) -> OddInput:
     made = scene(draw.rng, look="mr")
     stored = made.values * (-1 if slope < 0 else 1)
     file = _write(draw, _image(replace(made, values=stored), made.affine))
-    return _seen(f"scl_slope {slope}, scl_inter {intercept}", _patched(file, (SLOPE, "<2f", [slope, intercept])), made)
+    return seen(f"scl_slope {slope}, scl_inter {intercept}", _patched(file, (SLOPE, "<2f", [slope, intercept])), made)
 
 
 def slopes_without_meaning(draw: Draw) -> OddInput:
     slope, intercept = draw.one_of((0.0, 0.0), (np.nan, np.nan), (1.0, np.nan), (np.inf, 0.0), (0.0, 7.0))
     made = scene(draw.rng)
     file = _patched(_write(draw, _image(made, made.affine)), (SLOPE, "<2f", [slope, intercept]))
-    return _seen(f"scl_slope {slope}, scl_inter {intercept}", file, made, expect="either")
+    return seen(f"scl_slope {slope}, scl_inter {intercept}", file, made, expect="either")
 
 
 def big_endian(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     image = nib.Nifti1Image(np.round(made.values).astype(">i2"), made.affine, nib.Nifti1Header(endianness=">"))
     image.header.set_data_dtype(">i2")
-    return _seen("big-endian", _write(draw, image), made)
+    return seen("big-endian", _write(draw, image), made)
 
 
 def header_extension(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     image = _image(made, made.affine)
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"a comment of some length " * 40))
-    return _seen("a header extension before the voxels", _write(draw, image), made)
+    return seen("a header extension before the voxels", _write(draw, image), made)
 
 
 def gzip_forms(draw: Draw) -> OddInput:
@@ -226,20 +221,20 @@ def gzip_forms(draw: Draw) -> OddInput:
     )
     file = draw.folder / "scan.nii.gz"
     file.write_bytes(packed)
-    return _seen(f"gzip: {form}", file, made)
+    return seen(f"gzip: {form}", file, made)
 
 
 def name_against_content(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     file = _write(draw, _image(made, made.affine), draw.one_of("x.nii", "x.nii.gz"))
     other = file.rename(draw.folder / ("scan.nii.gz" if file.name == "x.nii" else "scan.nii"))
-    return _seen("packed as .nii, or not packed as .nii.gz", other, made, expect="either")
+    return seen("packed as .nii, or not packed as .nii.gz", other, made, expect="either")
 
 
 def pair_of_files(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     nib.save(nib.Nifti1Pair(np.round(made.values).astype(np.int16), made.affine), draw.folder / "scan.img")
-    return _seen("a pair of .hdr and .img", draw.folder / draw.one_of("scan.hdr", "scan.img"), made, expect="either")
+    return seen("a pair of .hdr and .img", draw.folder / draw.one_of("scan.hdr", "scan.img"), made, expect="either")
 
 
 def freesurfer(draw: Draw) -> OddInput:
@@ -247,7 +242,7 @@ def freesurfer(draw: Draw) -> OddInput:
     image = nib.MGHImage(np.round(made.values).astype(np.int16 if made.values.max() > 300 else np.uint8), made.affine)
     file = draw.folder / draw.one_of("scan.mgz", "scan.mgh")
     nib.save(image, file)
-    return _seen("FreeSurfer's .mgz", file, made)
+    return seen("FreeSurfer's .mgz", file, made)
 
 
 def cut_short(draw: Draw) -> OddInput:
@@ -255,7 +250,7 @@ def cut_short(draw: Draw) -> OddInput:
     file = _write(draw, _image(made, made.affine), draw.one_of("scan.nii.gz", "scan.nii"))
     content = file.read_bytes()
     file.write_bytes(content[: int(draw.rng.uniform(0.02, 0.98) * len(content))])
-    return _seen("cut short", file, made, expect="refused")
+    return refused("cut short", file, made)
 
 
 def flipped_bits(draw: Draw) -> OddInput:
@@ -264,7 +259,7 @@ def flipped_bits(draw: Draw) -> OddInput:
     content = bytearray(file.read_bytes())
     content[int(draw.rng.integers(len(content) // 4, len(content) - 8))] ^= 1 << int(draw.rng.integers(8))
     file.write_bytes(content)
-    return _seen("one bit of the packed voxels flipped", file, made, expect="refused")
+    return refused("one bit of the packed voxels flipped", file, made)
 
 
 def several_channels(draw: Draw) -> OddInput:
@@ -272,15 +267,13 @@ def several_channels(draw: Draw) -> OddInput:
     count = draw.one_of(2, 3, 20)
     stack = np.stack([np.round(made.values).astype(np.int16)] * count, -1)
     stack = stack[..., None, :] if draw.turn % 2 else stack
-    return _seen(
-        f"{count} volumes in one file", _write(draw, nib.Nifti1Image(stack, made.affine)), made, expect="refused"
-    )
+    return refused(f"{count} volumes in one file", _write(draw, nib.Nifti1Image(stack, made.affine)), made)
 
 
 def colours(draw: Draw) -> OddInput:
     made = scene(draw.rng, look="bytes")
     pixels = np.stack([made.values.astype(np.uint8)] * 3, -1).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
-    return _seen("voxels of RGB", _write(draw, nib.Nifti1Image(pixels, made.affine)), made, expect="either")
+    return seen("voxels of RGB", _write(draw, nib.Nifti1Image(pixels, made.affine)), made, expect="either")
 
 
 def dimensions_of_nonsense(draw: Draw) -> OddInput:
@@ -292,7 +285,7 @@ def dimensions_of_nonsense(draw: Draw) -> OddInput:
         [9, 44, 40, 30, 1, 1, 1, 1],
     )
     file = _patched(_write(draw, _image(made, made.affine)), (DIM, "<8h", dim))
-    return _seen(f"dim {dim}", file, made, expect="refused", apart=True)
+    return refused(f"dim {dim}", file, made, apart=True)
 
 
 def larger_than_memory(draw: Draw) -> OddInput:
@@ -317,7 +310,7 @@ def larger_than_memory(draw: Draw) -> OddInput:
 def flat(draw: Draw) -> OddInput:
     """One slice is little for a network that sees volumes: right is what is said of the grid and of the mL."""
     made = scene(draw.rng, affine_of(np.diag([2.0, 2.0, 3.0]), (44, 40, 1)), (44, 40, 1))
-    return _seen(
+    return seen(
         "a single slice", _write(draw, _image(made, made.affine)), made, expect="either", check=check_ball(made, 0.0)
     )
 
@@ -325,7 +318,7 @@ def flat(draw: Draw) -> OddInput:
 def long_and_thin(draw: Draw) -> OddInput:
     shape = draw.one_of((600, 12, 12), (12, 12, 600), (5, 40, 40))
     made = scene(draw.rng, affine_of(np.diag([2.0, 2.0, 2.0]), shape), shape)
-    return _seen(f"{shape} voxels", _write(draw, _image(made, made.affine)), made)
+    return seen(f"{shape} voxels", _write(draw, _image(made, made.affine)), made)
 
 
 KINDS = (

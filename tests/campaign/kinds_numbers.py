@@ -5,14 +5,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
 from odd_input import Draw, OddInput
 from PIL import Image
-from scenes import CHEAP, Scene, check_ball, scene
+from scenes import Scene, check_ball, refused, scene, seen
 from verdicts import ROOT
 
 
@@ -22,34 +21,27 @@ def _nifti(draw: Draw, values: np.ndarray, made: Scene, name: str = "scan.nii.gz
     return file
 
 
-def _seen(said: str, file: Path, made: Scene, **more: Any) -> OddInput:
-    more.setdefault("check", check_ball(made))
-    more.setdefault("names", file.name)
-    options = {"image": str(file), **made.clicks, **CHEAP, **more.pop("options", {})}
-    return OddInput(said, options, **more)
-
-
 def scaled(draw: Draw) -> OddInput:
     factor = draw.one_of(1e15, 1e-30, 1e30, 1e-20, 1e34, 1e-38)
     made = scene(draw.rng, look="mr")
     # At the ends of what float32 holds a refusal is as good.
     expect = "right" if 1e-30 <= factor <= 1e15 else "either"
     file = _nifti(draw, (made.values * factor).astype(np.float32), made)
-    return _seen(f"intensities x {factor}", file, made, expect=expect)
+    return seen(f"intensities x {factor}", file, made, expect=expect)
 
 
 def scaled_beyond_float32(draw: Draw) -> OddInput:
     factor = draw.one_of(1e60, 1e-60, 1e300, 1e-300)
     made = scene(draw.rng, look="mr")
     file = _nifti(draw, made.values.astype(np.float64) * factor, made)
-    return _seen(f"float64 intensities x {factor}", file, made, expect="either")
+    return seen(f"float64 intensities x {factor}", file, made, expect="either")
 
 
 def on_an_offset(draw: Draw) -> OddInput:
     offset, dtype = draw.one_of((1e6, np.float32), (1e9, np.float64), (2**30, np.int32), (2**40, np.int64))
     made = scene(draw.rng, look="mr")
     file = _nifti(draw, (np.round(made.values).astype(np.float64) + offset).astype(dtype), made)
-    return _seen(f"intensities + {offset}", file, made, expect="right" if offset <= 1e6 else "either")
+    return seen(f"intensities + {offset}", file, made, expect="right" if offset <= 1e6 else "either")
 
 
 def not_finite(draw: Draw) -> OddInput:
@@ -57,18 +49,17 @@ def not_finite(draw: Draw) -> OddInput:
     values = made.values.copy()
     value = draw.one_of(np.nan, np.inf, -np.inf)
     values[draw.rng.uniform(size=values.shape) < 0.01] = value
-    return _seen(
+    return seen(
         f"1 % of the voxels {value}", _nifti(draw, values, made), made, check=check_ball(made, note="NaN|infinite")
     )
 
 
 def nothing_finite(draw: Draw) -> OddInput:
     made = scene(draw.rng)
-    return _seen(
+    return refused(
         "no finite voxel",
         _nifti(draw, np.full_like(made.values, draw.one_of(np.nan, np.inf)), made),
         made,
-        expect="refused",
     )
 
 
@@ -78,14 +69,14 @@ def constant(draw: Draw) -> OddInput:
     if draw.one_of(False, False, True):
         values = values.astype(np.float32)
         values[0, 0, 0] = np.nan
-    return _seen("every voxel alike", _nifti(draw, values, made), made, expect="refused")
+    return refused("every voxel alike", _nifti(draw, values, made), made)
 
 
 def one_wild_voxel(draw: Draw) -> OddInput:
     made = scene(draw.rng, look="mr")
     values = made.values.copy()
     values[2, 3, 4] = draw.one_of(3e38, -3e38, 1e20)
-    return _seen("one voxel out of all proportion", _nifti(draw, values, made), made, expect="either")
+    return seen("one voxel out of all proportion", _nifti(draw, values, made), made, expect="either")
 
 
 def windows_without_contrast(draw: Draw) -> OddInput:
@@ -99,11 +90,10 @@ def windows_without_contrast(draw: Draw) -> OddInput:
         [-np.inf, 100.0],
     )
     made = scene(draw.rng)
-    return _seen(
+    return refused(
         f"window {window}",
         _nifti(draw, np.round(made.values).astype(np.int16), made),
         made,
-        expect="refused",
         options={"window": window},
         names="window",
     )
@@ -114,7 +104,7 @@ def odd_windows(draw: Draw) -> OddInput:
     made = scene(draw.rng)
     # A window that shows no ball gives no ball: right is what is said of the grid and of the mL.
     least = 0.7 if window in ("percentile", "ct") else 0.0
-    return _seen(
+    return seen(
         f"window {window}",
         _nifti(draw, np.round(made.values).astype(np.int16), made),
         made,
@@ -129,7 +119,7 @@ def complex_numbers(draw: Draw) -> OddInput:
     made = scene(draw.rng, look="mr")
     phase = np.exp(1j * np.linspace(0, 6, made.shape[0]))[:, None, None]
     file = _nifti(draw, (made.values * phase).astype(draw.one_of(np.complex64, np.complex128)), made)
-    return _seen("complex voxels", file, made, expect="refused", names="complex")
+    return refused("complex voxels", file, made, names="complex")
 
 
 def last_masks(draw: Draw) -> OddInput:
@@ -148,7 +138,7 @@ def last_masks(draw: Draw) -> OddInput:
         ("none inside", np.zeros_like(truth), "either"),
     )
     mask = _nifti(draw, values, made, "last.nii.gz")
-    return _seen(
+    return seen(
         f"a last mask of {said}",
         file,
         made,
@@ -169,7 +159,7 @@ def strokes(draw: Draw) -> OddInput:
     )
     values[i - 2 : i + 3, j, k] = value
     scribble = _nifti(draw, values, made, "strokes.nii.gz")
-    return _seen(
+    return seen(
         f"a scribble of {value}",
         file,
         made,
@@ -223,19 +213,19 @@ def odd_weights(draw: Draw) -> OddInput:
         )
     made = scene(draw.rng)
     file3d = _nifti(draw, np.round(made.values).astype(np.int16), made)
-    return _seen(f"weights with {said}", file3d, made, expect="refused", names="odd.pt", options=options)
+    return refused(f"weights with {said}", file3d, made, names="odd.pt", options=options)
 
 
 def few_grey_values(draw: Draw) -> OddInput:
     made = scene(draw.rng, look="bytes")
     values = np.where(made.truth, 255, 0).astype(np.uint8)
-    return _seen("a volume of 0 and 255 alone", _nifti(draw, values, made), made)
+    return seen("a volume of 0 and 255 alone", _nifti(draw, values, made), made)
 
 
 def low_contrast_far_from_zero(draw: Draw) -> OddInput:
     made = scene(draw.rng, look="mr")
     values = (made.values * 1e-4 + 1000).astype(np.float32)
-    return _seen(
+    return seen(
         "contrast of a ten-thousandth of the level",
         _nifti(draw, values, made),
         replace(made, values=values),

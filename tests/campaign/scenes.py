@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from odd_input import Wrong
+from odd_input import OddInput, Wrong
 from volumes import dice
 
 # Small cubes: what is tried here does not depend on their size.
@@ -177,3 +177,24 @@ def _corners_apart(affine: np.ndarray, shape: Sequence[int], other: np.ndarray, 
 
     distances = np.linalg.norm(corners(affine, shape)[:, None] - corners(other, other_shape)[None], axis=-1)
     return float(max(distances.min(0).max(), distances.min(1).max()))
+
+
+def seen(said: str, file: Any, made: Scene, options: Mapping[str, Any] | None = None, **more: Any) -> OddInput:
+    """A volume that the 3D bundle is given with a click on its ball.
+
+    Args:
+        said: what is odd about it.
+        file: the volume, whose name a refusal has to give unless ``names`` says otherwise.
+        made: what the file shows.
+        options: of the bundle.
+        more: see :class:`OddInput`.
+    """
+    more.setdefault("check", check_ball(made))
+    if "names" not in more:
+        more["names"] = file.name
+    return OddInput(said, {"image": str(file), **made.clicks, **CHEAP, **(options or {})}, **more)
+
+
+def refused(said: str, file: Any, made: Scene, **more: Any) -> OddInput:
+    """:func:`seen`, and no mask may come of it."""
+    return seen(said, file, made, expect="refused", **more)
