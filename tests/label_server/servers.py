@@ -62,7 +62,7 @@ def reader(server: Server):
     import psutil
 
     children = psutil.Process(server.process.pid).children()
-    return next(p for p in children if "sam_bundles.worker" in p.cmdline())
+    return next(p for p in children if "label_app.worker" in p.cmdline())
 
 
 def free_port() -> int:

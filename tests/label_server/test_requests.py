@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-requests = pytest.importorskip("tools.label_server.app.sam_bundles.requests", reason="needs MONAI Label")
+requests = pytest.importorskip("tools.label_server.app.label_app.requests", reason="needs MONAI Label")
 EXPRESSION = "$__import__('os').system('touch evaluated')"
 EVIL = [EXPRESSION, {"_target_": "os.system", "command": "touch evaluated"}, "@device", "%train.json#run", ["$1"]]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common.access import add_options, check_port, read_access
 
-from .app.sam_bundles.rules import Rules
+from .app.label_app.rules import Rules
 from .app_folder import FOLDERS, OURS, ROOT, make_app
 
 APP = ROOT / "runs" / "monailabel"
@@ -118,7 +118,7 @@ def environment(app: Path, allowed: Rules) -> dict[str, str]:
 def server_command(app: Path, studies: str, models: list[str], options: argparse.Namespace) -> list[str]:
     """How MONAI Label is started on ``app``."""
     command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", studies]
-    command += ["--host", options.host, "--port", str(options.port), "--uvicorn_app", "sam_bundles.server:app"]
+    command += ["--host", options.host, "--port", str(options.port), "--uvicorn_app", "label_app.server:app"]
     conf = {"models": ",".join(models), "sam2": "false", "scoring": str(options.scoring).lower()}
     for key, value in conf.items():
         command += ["--conf", key, value]

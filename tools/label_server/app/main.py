@@ -16,6 +16,13 @@ import requests
 
 # As a module, because the class in it names MONAILabelApp too.
 import stock_app
+from label_app.rules import TASK, Rules
+from label_app.served_bundle import ServedBundle
+from label_app.served_labels import check_trained, with_current_labels
+from label_app.studies import SeriesFolders
+from label_app.tools import ClickTool
+from label_app.uncertainty import Uncertain, Uncertainty
+from label_app.worker import Worker
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
@@ -24,13 +31,6 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import strtobool
-from sam_bundles.labels import check_trained, with_current_labels
-from sam_bundles.rules import TASK, Rules
-from sam_bundles.served_bundle import ServedBundle
-from sam_bundles.studies import SeriesFolders
-from sam_bundles.tools import ClickTool
-from sam_bundles.uncertainty import Uncertain, Uncertainty
-from sam_bundles.worker import Worker
 
 logger = logging.getLogger(__name__)
 

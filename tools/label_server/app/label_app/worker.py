@@ -42,7 +42,7 @@ class Worker:
     def start(self) -> None:
         """Start the process, if none is running."""
         if self.process is None or self.process.poll() is not None:
-            command = [sys.executable, "-m", "sam_bundles.worker"]
+            command = [sys.executable, "-m", "label_app.worker"]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def stop(self) -> None:

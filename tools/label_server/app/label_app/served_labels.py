@@ -9,19 +9,19 @@ from pathlib import Path
 
 import torch
 
-from .served_bundle import ServedBundle
+from .common.label_names import names_in
+from .served_bundle import WEIGHTS, ServedBundle
 
 
-def names_in(weights: Path) -> str | None:
-    """JSON, the names of labels that ``common/label_names.py`` puts into weights; None where they hold none."""
-    state = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
-    text = state.get("model", state).get("label_names")
-    return None if text is None else bytes(text.tolist()).decode()
+def published_names(bundle: Path) -> list[str] | None:
+    """The names of labels inside the weights of a bundle's folder; None where they hold none."""
+    state = torch.load(bundle / "models" / WEIGHTS, map_location="cpu", weights_only=True, mmap=True)
+    return names_in(state.get("model", state))
 
 
 def with_current_labels(task: ServedBundle, bundle: str, conf: dict[str, str]) -> ServedBundle:
     """``task``, or a new one where a training published other names: the network has one output for each name."""
-    published = names_in(Path(bundle) / "models" / "model.pt")
+    published = published_names(Path(bundle))
     if getattr(task, "published_names", published) != published:
         task = ServedBundle(bundle, conf)
     task.published_names = published

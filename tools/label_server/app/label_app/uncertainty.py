@@ -17,7 +17,7 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.infer.basic_infer import BasicInferTask
 
-from .labels import check_trained
+from .served_labels import check_trained
 
 logger = logging.getLogger(__name__)
 # An image that was handed to somebody is not handed to somebody else for so long.

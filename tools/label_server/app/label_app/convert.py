@@ -3,7 +3,7 @@
 
 """DICOM series as NIfTI files, read by the rule of the command line.
 
-The server starts ``python -m sam_bundles.convert SERIES FILE ...``, a process of its own that may die of what it reads.
+The server starts ``python -m label_app.convert SERIES FILE ...``, a process of its own that may die of what it reads.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def as_nifti(series: Path, target: Path) -> None:
     """
     import numpy as np
 
+    from .common.files import whole_file
     from .common.label_volume import save_label_volume
     from .common.reading.volume import read_volume
 
@@ -39,11 +40,8 @@ def as_nifti(series: Path, target: Path) -> None:
     values = volume.numpy()[0]
     # Most are stored with 16 bits: half the file, and nothing lost.
     short = values.astype(np.int16)
-    # In a folder of its own first, so that it appears whole.
-    with tempfile.TemporaryDirectory(prefix=".converting_", dir=target.parent) as side:
-        file = Path(side) / target.name
+    with whole_file(target) as file:
         save_label_volume(file, short if (short == values).all() else values, volume.affine.numpy(), series)
-        os.replace(file, target)
 
 
 def convert_apart(targets: Mapping[Path, Path]) -> dict[Path, str]:
@@ -54,7 +52,7 @@ def convert_apart(targets: Mapping[Path, Path]) -> dict[Path, str]:
     left, reasons = list(targets), {}
     while left:
         pairs = [str(path) for series in left for path in (series, targets[series])]
-        command = [sys.executable, "-m", "sam_bundles.convert", *pairs]
+        command = [sys.executable, "-m", "label_app.convert", *pairs]
         try:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=SECONDS * len(left))
             lines, end = done.stdout.splitlines(), f"the process that read it died (signal {-done.returncode})"
