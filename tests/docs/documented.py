@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ("python", "torchrun", "curl", "cp", "apt-get", "monailabel", "sam-bundles", "pip", "git", "docker", "unzip")
 # What documents leave to the reader.
 PLACEHOLDERS = {"BUNDLE": "bundles/fastsam3d"}
-RECORDER = """#!{python}
-import json, sys
-with open({log!r}, "a") as log:
-    log.write(json.dumps([sys.argv[0].rpartition("/")[2], *sys.argv[1:]]) + "\\n")
+# Words end with one separator of ASCII, calls with another: no document holds these.
+WORD, CALL = "\037", "\036"
+RECORDER = """#!/bin/sh
+{{ printf '%s\\037' "${{0##*/}}" "$@"; printf '\\036'; }} >> '{log}'
 """
 
 
@@ -49,12 +47,12 @@ def documented_commands(folder: Path) -> list[Command]:
     Args:
         folder: for the stand-ins.
     """
-    log = folder / "calls.jsonl"
+    log = folder / "calls"
     programs = folder / "bin"
     programs.mkdir()
     for name in (*RECORDED, "record_bash"):
         file = programs / name
-        file.write_text(RECORDER.format(python=sys.executable, log=str(log)))
+        file.write_text(RECORDER.format(log=log))
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
     commands = []
     for document in documents():
@@ -77,7 +75,7 @@ def documented_commands(folder: Path) -> list[Command]:
         if done.returncode:
             raise AssertionError(f"{document}: the blocks of bash end with {done.returncode}: {done.stderr}")
         name = str(document.relative_to(ROOT))
-        commands += [Command(name, tuple(json.loads(line))) for line in log.read_text().splitlines()]
+        commands += [Command(name, tuple(call.split(WORD)[:-1])) for call in log.read_text().split(CALL)[:-1]]
     return commands
 
 

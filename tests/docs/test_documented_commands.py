@@ -17,16 +17,10 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from documented import ROOT, Command, documented_commands, modules_in_the_text
+from documented import ROOT, Command, modules_in_the_text
 from monai.bundle import ConfigParser
 
 HELP_SECONDS = 300
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> list[Command]:
-    """All of them."""
-    return documented_commands(tmp_path_factory.mktemp("documented"))
 
 
 def _python(commands: list[Command], module: str) -> list[tuple[Command, list[str]]]:
