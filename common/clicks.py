@@ -52,7 +52,7 @@ def random_inner_point(region: np.ndarray, rng: np.random.Generator) -> tuple[in
 
     Args:
         region: bool, any number of axes.
-        rng: where the chance comes from.
+        rng: random numbers.
 
     Raises:
         ValueError: an empty region.
@@ -78,7 +78,7 @@ def error_click(
         how: ``deepest`` for the deepest point of the largest connected piece of missing or surplus voxels;
             ``distance`` for a random inner voxel of the larger of the two errors, missing or surplus;
             ``random`` for any voxel that is wrong.
-        rng: where the chance comes from; not needed for ``deepest``.
+        rng: random numbers; not needed for ``deepest``.
         spacing: mm between voxels, for ``deepest``; see :func:`deepest_point`.
 
     Returns:

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Lists of labelled images, in the form of the Medical Segmentation Decathlon that MONAI uses, checked when read."""
+"""Lists of labelled images in the form of the Medical Segmentation Decathlon, which MONAI uses; checked when read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Numbers of results: rounded for people, with three significant digits at least, however small they are."""
+"""Numbers of results rounded for people, to three significant digits at least."""
 
 from __future__ import annotations
 

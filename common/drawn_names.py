@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Names of objects, labels and files in a picture, whatever users call them."""
+"""Names of objects, labels and files drawn into a picture. Any text of a user's may be a name."""
 
 LONGEST = 100
 

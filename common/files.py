@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Files that appear whole or not at all, and what is wrong with a path, found before any work."""
+"""Files that appear whole or not at all, and checks of paths before any work."""
 
 from __future__ import annotations
 

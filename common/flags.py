@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Switches of a configuration, which arrive as words where a command line gives them: ``--overlay false``."""
+"""Switches of a configuration. A command line gives them as words: ``--overlay false``."""
 
 from __future__ import annotations
 

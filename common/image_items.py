@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The images of one call, in the forms in which they may be given."""
+"""The images of one call, in all forms in which they may be given."""
 
 from __future__ import annotations
 

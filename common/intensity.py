@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Intensities: from scanner units to what the networks see."""
+"""From a scanner's intensities to those that networks are shown."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""JSON that people write: any Unicode encoding, with or without a byte order mark, and every key once."""
+"""JSON files that people wrote: any Unicode encoding, with or without a byte order mark. A key must not come twice."""
 
 from __future__ import annotations
 

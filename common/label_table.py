@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What the values or colours of masks are called, in the forms in which data sets say it."""
+"""What the values or colours of masks are called, in the forms that data sets use."""
 
 from __future__ import annotations
 

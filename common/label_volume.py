@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Label maps of volumes as files on the grid of the image that they belong to."""
+"""Label maps of volumes as files, on the grid of the image that they belong to."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def is_command_line() -> bool:
 
 
 def end_with_the_sentence() -> None:
-    """From now on, where the program is MONAI's command line, print the sentence of what is raised, last and alone."""
+    """From now on MONAI's command line ends a failed run with one sentence; other programs are left as they are."""
     if not is_command_line():
         return
     sys.excepthook = _print_sentence
@@ -67,7 +67,7 @@ def _print_sentence(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 def _told(error: BaseException) -> BaseException:
-    """The exception that was raised first of what MONAI has wrapped."""
+    """The exception that was raised first, below all that MONAI wrapped around it."""
     while error.__cause__ is not None and _module(error).startswith(WRAPPERS):
         error = error.__cause__
     return error
@@ -84,5 +84,5 @@ def _module(error: BaseException) -> str:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not what the engine logs of an exception that is raised on: its sentence follows."""
+    """False for what the engine logs of an exception that it raises again: its sentence follows."""
     return not (record.name.startswith("ignite.engine") and "due to exception" in record.getMessage())

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Which mask belongs to which image, by their names."""
+"""Which mask belongs to which image, told by their file names."""
 
 from __future__ import annotations
 

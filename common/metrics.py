@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""How good a mask is: MONAI's overlap and surface metrics, defined for empty masks too."""
+"""Scores of a mask: MONAI's overlap and surface metrics, which are defined here for empty masks too."""
 
 from __future__ import annotations
 

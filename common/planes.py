@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The slices of a volume as pictures, the way they lie on a radiologist's screen."""
+"""The slices of a volume as pictures, turned as a radiologist sees them."""
 
 from __future__ import annotations
 

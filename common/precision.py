@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Half precision where the processor computes in it, on a CPU as on a GPU."""
+"""Half precision on processors that compute in it, CPU or GPU."""
 
 from __future__ import annotations
 

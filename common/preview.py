@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A picture of a mask: three planes through a voxel, the contours and the clicks."""
+"""A picture of a mask: three planes through a voxel, with contours and clicks."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ObjectPrompt:
         lasso: file of a label map, in one slice or a few: 1 inside an outline around the object, 2 inside one around
             what is not the object.
         previous_mask: file of the object's last mask, nonzero inside.
-        notes: what was changed of it, for whoever asked.
+        notes: what was changed of it, for the user.
     """
 
     name: str

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Where the results of an image go, what they are called, and how to know them again."""
+"""Where the results of an image are written, what they are called, and how they are recognised later."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The summary of a result, put where clients read it."""
+"""The summary of a result, stored where clients read it."""
 
 from __future__ import annotations
 

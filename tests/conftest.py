@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What the tests of all parts share: bundles run in-process or as a command, and weights that need no training."""
+"""Fixtures for all tests: bundles run in-process or as a command, and weights that need no training."""
 
 import json
 import subprocess

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A bundle's configurations run in this process."""
+"""Helpers around a bundle's configurations: run, killed, refused."""
 
 import multiprocessing
 import os

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The first look at the project: clicks in a real volume, then tissues by name; masks, pictures, a few lines."""
+"""A first look at the project: clicks in a real volume, then tissues by name; it writes masks and pictures."""
 
 from __future__ import annotations
 

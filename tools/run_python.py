@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A command of Python's, run and shown as a user would run it."""
+"""A Python command, shown and run as a user would run it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A teacher's features on disk, so that it looks at each image once."""
+"""A teacher's features on disk: each image goes through the teacher once."""
 
 from __future__ import annotations
 

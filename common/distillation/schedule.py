@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""How many pairs of layers the student learns from, while training goes on."""
+"""How many pairs of layers the student learns from at each moment of the training."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The options of a configuration, checked before anything else is made of it."""
+"""The options of a configuration, checked before any other part of it is built."""
 
 from .schema import Options
 

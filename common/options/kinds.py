@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The types of options that come in more than one configuration, as pydantic checks them."""
+"""The types of options that several configurations have, as pydantic checks them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Options that the configurations of several bundles have."""
+"""Options that the configurations of both bundles have."""
 
 from __future__ import annotations
 

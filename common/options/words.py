@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What an option may be, in words: for the sentence that refuses another value, and for the table of options."""
+"""What an option may be, in words: for the error that refuses a value, and for the table of options."""
 
 from __future__ import annotations
 

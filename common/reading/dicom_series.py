@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The slices of a DICOM stack as one regular grid, or what keeps them from being one."""
+"""The slices of a DICOM stack as one regular grid, or the reason why they are none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Volume(NamedTuple):
     Attributes:
         values: (X, Y, Z), X innermost.
         affine: (4, 4) float64, voxel -> mm in RAS; a tilt of the gantry is a shear of it.
-        notes: what a person has to know.
+        notes: remarks for the user.
     """
 
     values: np.ndarray

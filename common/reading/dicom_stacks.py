@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The slices of DICOM files as stacks: one orientation, one size, one image at each position."""
+"""DICOM files sorted into stacks: each has one orientation, one size, and one image at each position."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""When a file is another one, and errors of reading libraries as sentences."""
+"""Whether a file has changed since it was read, and errors of reading libraries as sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DETACHED = (".mhd", ".nhdr", ".hdr")
 
 
 def file_version(place: Path) -> tuple:
-    """Another one whenever the content of a file, or of any file of a series, may be another."""
+    """A value that changes when the content of a file, or of any file of a series, may have changed."""
     if place.is_dir():
         files = sorted(place.rglob("*"))
     else:

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""NIfTI volumes in half the time: unpacked on one thread while another turns what is there already."""
+"""NIfTI volumes read in half the time: one thread unpacks while another reorders what is unpacked already."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Stored(NamedTuple):
         values: (X, Y, Z) or (X, Y, Z, C), or (X, Y).
         affine: (4, 4) float64, voxel -> mm in RAS.
         own: the same in the file's own unit of length: of masks that lie beside it, for programs that ignore units.
-        notes: what a person has to know.
+        notes: remarks for the user.
         content: a hash by which the voxels are known again; empty where none was made.
     """
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Where the voxels of a NIfTI file lie: decided here and nowhere else."""
+"""The affine of a NIfTI file. It is decided here and nowhere else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Decided(NamedTuple):
         affine: (4, 4) float64, voxel -> mm in RAS.
         stored: the same in the file's own unit, as its header has it.
         form: ``sform``, ``qform`` or ``pixdim``.
-        notes: what a person has to know about the choice.
+        notes: remarks for the user about the choice.
     """
 
     affine: np.ndarray
@@ -87,7 +87,7 @@ def decide(header: Any, stored_sizes: np.ndarray | None = None) -> Decided:
 
 
 def in_mm(stored: np.ndarray, unit: str) -> tuple[np.ndarray, list[str]]:
-    """An affine in a unit of length -> the same in mm, and what a person has to know; other units are taken as mm."""
+    """An affine in a unit of length -> the same in mm, and remarks for the user; other units are taken as mm."""
     factor = MM.get(unit, 1.0)
     if factor == 1:
         return stored, []

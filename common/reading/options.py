@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What a user may choose about how files are read, and the limits that are kept unless they are raised."""
+"""What a user may choose about reading files, and the limits that hold unless they are raised."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Pictures as Pillow opens them: one page, of a size that is known before it is read."""
+"""Pictures read by Pillow: one page, whose size is known before its pixels are read."""
 
 from __future__ import annotations
 

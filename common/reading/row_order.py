@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Voxels turned into the order and the type that torch computes in, several times as fast as numpy turns them."""
+"""Voxels reordered for torch, several times as fast as numpy does it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Volumes from files of every format that is known, on their stored grid."""
+"""Volumes from files of every known format, on the grid on which they are stored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_volume(path: str | Path, reading: Reading = DEFAULT, exact: bool = Fals
     """(C, X, Y, Z), or (C, X, Y) of a 2D file, as stored.
 
     Its meta holds ``affine``, (4, 4), voxel -> mm in RAS; ``original_affine``, the same in the file's own unit, for
-    masks beside it; ``spatial_shape``, ``space``, ``filename_or_obj``; ``notes``, a list of what a person has to know;
+    masks beside it; ``spatial_shape``, ``space``, ``filename_or_obj``; ``notes``, a list of remarks for the user;
     and for some formats ``CONTENT``.
 
     Args:

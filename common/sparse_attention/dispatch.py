@@ -1,6 +1,6 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
-"""The one entry to sparse attention: checks the input, chooses the backend, says which it took."""
+"""The one entry to sparse attention: checks the input, chooses the backend and logs which one it took."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
-"""What a pattern is, and the checks that every backend relies on."""
+"""What a pattern of attention is, and the checks that every backend relies on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Fine-tuning with few numbers: singular values (S-SAM), and the neighbours to compare with."""
+"""Fine-tuning of few numbers: singular values (S-SAM), LoRA and SALT to compare with."""
 
 from .adapt import Adaptation, adapt, adapt_like
 from .adapter import Adapter, blend

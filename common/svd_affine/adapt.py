@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Adapts a network in place: chooses the layers that get trained numbers, and the tensors trained as they are."""
+"""A network adapted in place: which layers get trained numbers, and which tensors are trained as they are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What training changed in a network, as a small file: read, written, blended."""
+"""What training changed in a network, as a small file that is read, written and blended."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The neighbours that add a low-rank matrix to a weight: LoRA (arXiv 2106.09685) and SALT (arXiv 2503.16055)."""
+"""Layers that add a low-rank matrix to a weight: LoRA (arXiv 2106.09685) and SALT (arXiv 2503.16055)."""
 
 from __future__ import annotations
 

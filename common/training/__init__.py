@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Training that can be stopped at any moment and goes on to the same weights: ignite handlers that both bundles use."""
+"""Trainings that may be stopped at any moment and resume to the same weights: ignite handlers for both bundles."""
 
 from .average import AverageWeights
 from .best_weights import BestWeights

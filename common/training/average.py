@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The running average of the weights, which scores better than the weights of any single step."""
+"""The running average of the weights, which scores better than the weights of a single step."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The weights that scored best so far, in a file that others read."""
+"""The weights with the best score so far, written to a file."""
 
 from __future__ import annotations
 

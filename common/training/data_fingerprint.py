@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What a training sees, in a few bytes: a resumed run must go on with the same images, masks and split."""
+"""A short hash of a training's data: a resumed run must use the same images, masks and split."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""All chance of a training as a function of its seed and of where it stands."""
+"""Random numbers of a training that follow from its seed, the epoch and the iteration alone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .seeded_dataset import SeededDataset
 class EpochSeeds:
     """Handler that seeds python, numpy, torch and MONAI's random transforms anew for each epoch and iteration.
 
-    The loader's order and the transforms' chance follow from (seed, epoch), what the network draws from (seed,
-    iteration): a run that starts in the middle needs nothing of the chance before. Such a run first draws the batches
-    of its epoch that are done already, without computing on them. Under ``torch.distributed`` all processes draw the
-    same; what differs among them is the business of a ``DistributedSampler`` and of :class:`SeededDataset`.
+    The loader's order and the transforms' random numbers follow from (seed, epoch), what the network draws from (seed,
+    iteration): a run that starts in the middle does not depend on what was drawn before. Such a run first draws the
+    batches of its epoch that are done already, without computing on them. Under ``torch.distributed`` all processes
+    draw the same numbers; a ``DistributedSampler`` and :class:`SeededDataset` give each its own images.
 
-    Loaders with ``persistent_workers`` keep the chance of their first epoch and are refused.
+    Loaders with ``persistent_workers`` keep the random numbers of their first epoch and are refused.
 
     Args:
         seed: of everything.

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Which weights learn, and how far a single step may go."""
+"""Which weights are trained, and a limit to the gradient of a step."""
 
 from __future__ import annotations
 

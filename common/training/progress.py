@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""How much of a training lies behind, by its epochs or by the clock, and the learning rate that goes with it."""
+"""The share of a training that is done, by epochs or by the clock, and the learning rate that follows from it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The weights of a run become the bundle's own."""
+"""The weights of a run become the weights of the bundle."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The state of a training in one file, from which it goes on after it was stopped or killed."""
+"""The state of a training in one file, from which it resumes after it was stopped or killed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A data set whose chance does not depend on who draws."""
+"""A data set whose random draws do not depend on the process that draws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SeededDataset(Dataset):
     all of it sees. :class:`EpochSeeds` gives it another seed each epoch.
 
     Args:
-        data: items that are loaded, and maybe cached, without chance; draw i takes item i modulo their number.
+        data: items, loaded by deterministic transforms and maybe cached; draw i takes item i modulo their number.
         transform: random MONAI transforms.
         length: draws in an epoch; None for one of each item.
         seed: until an epoch gives another one.
@@ -58,6 +58,6 @@ class SeededDataset(Dataset):
         return self.transformed(self.data[index % len(self.data)], index)
 
     def transformed(self, item: Any, index: int) -> Any:
-        """An item with the chance of draw ``index``."""
+        """An item, transformed with the random numbers of draw ``index``."""
         set_rnd(self.transform, int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
         return self.transform(item)

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What came out of an odd input, in one of seven classes, five of them bad."""
+"""The outcome of an odd input, in one of seven classes, five of them bad."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What is said last of an exception, and that of those that say nothing to a user all is shown."""
+"""The last line of a failed command, and exceptions that are shown in full."""
 
 import errno
 import logging

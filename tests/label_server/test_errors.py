@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Whatever a client sends: an HTTP error with a sentence that a person understands, and the server lives on."""
+"""Whatever a client sends, it gets an HTTP error with a clear sentence, and the server goes on."""
 
 import json
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Each backend of the sparse attention and dense attention over growing numbers of tokens."""
+"""Sparse attention by each backend, and dense attention, for growing numbers of tokens."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Contestants measured in turns: what slows the machine for a while slows all of them."""
+"""Contestants measured in turns, so that a slow moment of the machine slows all of them."""
 
 from __future__ import annotations
 

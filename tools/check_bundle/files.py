@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Checks of a bundle's files: which there are, how large they are, what stands in them."""
+"""Checks of a bundle's files: which there are, how large they are and what they contain."""
 
 from __future__ import annotations
 

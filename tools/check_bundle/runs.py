@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Checks that need a process of their own: nothing of this repository is on its path, and its folder is empty."""
+"""Checks in a process of their own, in an empty folder, without this repository on the path."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A bundle's zip or folder as a folder of its own, that checks may write into."""
+"""A bundle's zip or folder, copied to a folder that checks may write into."""
 
 from __future__ import annotations
 

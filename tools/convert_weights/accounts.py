@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Where every tensor of a checkpoint goes: used, known and not needed, or unknown, which is an error."""
+"""An account of every tensor of a checkpoint: used, known and not needed, or unknown, which is an error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What was done to a checkpoint, in words that a user can check."""
+"""What was done to a checkpoint, as text for the user."""
 
 from __future__ import annotations
 

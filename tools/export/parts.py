@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The parts of a network that are exported one by one: tensors in, tensors out, an example of each and their names."""
+"""The parts of a network that are exported one by one: their tensors, names and an example of each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A part of a network written as a file, and held against what torch computes."""
+"""A part of a network written as a file and compared with what torch computes."""
 
 from __future__ import annotations
 

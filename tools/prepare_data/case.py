@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What the parts of this package speak of: a data set, what is found of it, and one case."""
+"""The terms of this package: a data set, what was found of it, and one case."""
 
 from __future__ import annotations
 

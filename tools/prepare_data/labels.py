@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Where the labels of a case come from, and how they become an index map: 0 is background, 1 the first label, ..."""
+"""The labels of a case, wherever they come from, as an index map: 0 is background, 1 the first label, ..."""
 
 from __future__ import annotations
 

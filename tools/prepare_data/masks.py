@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Labels that come as outlines or as one mask each, and may overlap."""
+"""Labels given as outlines, or as one mask each. They may overlap."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""One case: read, checked, converted where it has to be, and written down as a record."""
+"""One case: read, checked, converted where needed, and described by a record."""
 
 from __future__ import annotations
 

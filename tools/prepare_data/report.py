@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What was prepared and what is wrong with it, for programs (summary.json) and for people (report.md)."""
+"""What was prepared and what is wrong with it: summary.json for programs, report.md for people."""
 
 from __future__ import annotations
 

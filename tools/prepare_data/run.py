@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The whole way from a source folder to a prepared one."""
+"""All steps from a source folder to a prepared one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Who is trained on and who is kept back: never the same patient in both."""
+"""The split into training and validation. A patient is never in both."""
 
 from __future__ import annotations
 

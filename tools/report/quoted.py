@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Figures that the papers state, quoted to stand beside ours; none of them was measured by this project."""
+"""Figures quoted from the papers, to stand beside ours. None of them was measured by this project."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The results of evaluations, as they lie on disk."""
+"""The results of evaluations, read from their folders."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Runs side by side: rows of numbers for CSV, and Markdown for people."""
+"""Runs side by side: CSV for programs, Markdown for people."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def synthetic_volume(rng: np.random.Generator, shape: Sequence[int] = (128, 128,
     """A random scene in a random look; the same generator state gives the same volume.
 
     Args:
-        rng: where all chance comes from.
+        rng: random numbers.
         shape: voxels along the three axes.
     """
     while True:
@@ -80,7 +80,7 @@ class Scene:
     """Regions drawn one over the other into a label map.
 
     Args:
-        rng: where all chance comes from.
+        rng: random numbers.
         shape: voxels along the three axes.
     """
 
@@ -336,7 +336,7 @@ def paint(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Args:
         labels: (X, Y, Z) uint8, 0 is outside of everything.
-        rng: where all chance comes from.
+        rng: random numbers.
 
     Returns:
         (X, Y, Z) float32: Hounsfield units (air at -1000) in the CT look, arbitrary positive units else.

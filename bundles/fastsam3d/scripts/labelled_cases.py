@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Labelled volumes for training and evaluation, all of them checked before either starts."""
+"""Labelled volumes for training and evaluation. All of them are checked before either starts."""
 
 from __future__ import annotations
 

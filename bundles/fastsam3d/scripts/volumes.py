@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Volumes and label maps from files, checked before anything is computed with them, and read once."""
+"""Volumes and label maps from files: read once, and checked before anything is computed with them."""
 
 from __future__ import annotations
 

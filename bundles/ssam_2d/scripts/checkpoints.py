@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What fine-tuning starts from: SAM's and MedSAM's checkpoints as published, and this project's own base."""
+"""The checkpoints that fine-tuning starts from: SAM's and MedSAM's as published, and this project's own base."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Pixels of image files of every kind, as they are stored: rows first, never turned, in their own depth."""
+"""Pixels of image files as they are stored: rows first, never turned, in their own bit depth."""
 
 from __future__ import annotations
 

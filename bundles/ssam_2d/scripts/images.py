@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Images as the network wants them: three channels of 0 to 255, then SAM's normalisation."""
+"""Images as the network takes them: three channels of 0 to 255, then SAM's normalisation."""
 
 from __future__ import annotations
 

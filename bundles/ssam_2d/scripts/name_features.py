@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What names mean to a network: the text features of its own labels, or of others by a text model."""
+"""Text features of label names: the network's own for its labels, a text model's for other names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A file of weights, opened once: what it says of the network that it belongs to, and its tensors."""
+"""A file of weights, opened once: its tensors, and what they say of their network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Label names as vectors: by CLIP, by any sentence encoder, or by a table where there is none."""
+"""Label names as vectors: by CLIP, by any sentence encoder, or by a fixed table without either."""
 
 from __future__ import annotations
 

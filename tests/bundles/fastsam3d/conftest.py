@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What the tests share: for training a list of labelled volumes, small networks and configurations; a small server."""
+"""Fixtures of this bundle: a list of labelled volumes, trainings of small networks, a small server."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Weights bring the names of their labels along, whoever loads them and wherever the file lies."""
+"""Weights bring the names of their labels with them, whoever loads them and wherever the file lies."""
 
 import json
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Files that libraries take without a word, or die of: refused before they see them."""
+"""Damaged files that libraries would accept, or crash on: refused before they see them."""
 
 import gzip
 import os

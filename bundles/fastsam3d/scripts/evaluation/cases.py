@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What is evaluated: each class of each volume, and what of it is done already."""
+"""The cases of an evaluation: each class of each volume, and which of them are finished already."""
 
 from __future__ import annotations
 

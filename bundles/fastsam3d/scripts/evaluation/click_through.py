@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A person who clicks, simulated: in the middle of the object, then in the middle of what is still wrong."""
+"""A simulated person who clicks into the middle of the object, then into the middle of the largest error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What of an object's prompts a cube shows."""
+"""The prompts of an object that lie in a cube, in the cube's own coordinates."""
 
 from __future__ import annotations
 

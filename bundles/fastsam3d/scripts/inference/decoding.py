@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The prompts of objects in one cube, replayed click by click through the decoder."""
+"""The prompts of objects in one cube, given to the decoder click by click."""
 
 from __future__ import annotations
 

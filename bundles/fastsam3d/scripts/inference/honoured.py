@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Where somebody clicked the mask says what they said, whatever the network makes of the click."""
+"""The clicked voxels themselves: each is foreground or background as clicked, whatever the network answers."""
 
 from __future__ import annotations
 

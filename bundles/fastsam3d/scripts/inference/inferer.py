@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""MONAI's face of the engine: from a volume that carries its request to a label map on the same grid."""
+"""The engine as a MONAI inferer: from a volume that carries its request to a label map on the same grid."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The views of the objects, brought onto the image's own grid."""
+"""The masks of the cubes, resampled to the image's own grid and put together as one label map."""
 
 from __future__ import annotations
 

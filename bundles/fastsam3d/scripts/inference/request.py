@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""From a request to a volume that carries it, and from that volume to the scene that is segmented."""
+"""A request is stored with the volume when files are read, and read back when the volume is segmented."""
 
 from __future__ import annotations
 

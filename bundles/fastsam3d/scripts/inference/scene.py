@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A volume in memory and what is asked for in it."""
+"""A volume in memory, and the objects that are asked for in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Scene(NamedTuple):
         prompts: one for each object.
         masks: (X, Y, Z) uint8 label map of each scribble, lasso or previous mask, by the name that the prompts give it.
         notes: what was done to the image when it was read.
-        content: tells the image's voxels from any other's.
+        content: a key of the image's voxels, different for any others.
         reused: whether the volume was in memory already.
     """
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Which cube an object is looked at in next: functions of what was seen so far. Nothing here is changed in place."""
+"""Which cube is looked at next for an object: functions of what was seen so far. Nothing here is changed in place."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Look(NamedTuple):
         cube: the voxels that the encoder is given.
         clicks: how many of the object's clicks are shown, the first ones.
         rounds: how often the decoder is asked at the first step.
-        why: for whoever asked.
+        why: the reason, for the user.
         anew: show the network what was given, and not the mask of the last look.
     """
 

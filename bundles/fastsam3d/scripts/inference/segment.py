@@ -129,7 +129,7 @@ class Segmenter:
             network: offers ``encode`` and ``decode``, see :class:`..networks.fastsam3d.FastSAM3D`.
             masks: (X, Y, Z) label map of each ``scribble``, ``lasso`` and ``previous_mask``, by the name that the
                 prompts give it.
-            content: another one for any other volume; None to have it found out from the voxels.
+            content: a key of this volume, different for any other; None for a hash of the voxels.
 
         Raises:
             ValueError: a volume or mask of another shape, prompts of the wrong form, a scribble without foreground.

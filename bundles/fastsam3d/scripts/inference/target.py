@@ -35,7 +35,7 @@ class Target:
         order: (P,) their places in the order in which they were given; -1 for one that nobody gave.
         box_mm: (8, 3) the corners of the box, None where there is none or the weights know no boxes.
         cube: in which it is looked at first.
-        notes: for whoever asked.
+        notes: for the user.
     """
 
     prompt: ObjectPrompt

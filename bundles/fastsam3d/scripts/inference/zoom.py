@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Cubes finer and coarser than others, and the spacing at which a cube shows an object: what :mod:`.search` asks."""
+"""The spacing of the cube for an object, and of finer and coarser cubes after it; :mod:`.search` uses these."""
 
 from __future__ import annotations
 

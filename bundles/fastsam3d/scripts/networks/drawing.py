@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Points and boxes drawn into a mask prompt, so that each is seen at its own place."""
+"""Points and boxes drawn into a mask prompt, so that the network sees each of them at its place."""
 
 from __future__ import annotations
 

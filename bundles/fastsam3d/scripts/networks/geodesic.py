@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Geodesic distance: how far every cell is from a click, where crossing an edge of the image costs extra."""
+"""Geodesic distance of every cell from a click: crossing an edge of the image makes a path longer."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def spoiled_mask(target: Tensor, rng: np.random.Generator) -> Tensor:
 
     Args:
         target: (1, s, s, s) in [0, 1].
-        rng: where all chance comes from.
+        rng: random numbers.
     """
     size = target.shape[-1]
     factor = int(rng.integers(1, 5))

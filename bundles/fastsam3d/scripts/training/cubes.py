@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Cubes with objects to segment, cut out of labelled volumes in random place, pose, scale and look."""
+"""Cubes with objects to segment, cut from labelled volumes at a random place, pose, scale and intensity."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def random_cube(
 
     Args:
         volume: where to cut.
-        rng: where all chance comes from.
+        rng: random numbers.
         size: voxels a side.
         objects: how many objects of the cube to ask for; the first is the one that it is centred on.
         spacing: mm between voxels of the cube that is shown first at inference; three of ten cubes have it.
@@ -131,7 +131,7 @@ def random_cube(
 
 
 def plain_cube(volume: Volume, target: Sequence[int], size: int, normalisation: str = "clipped") -> Cube:
-    """The cube around the deepest point of an object that shows all of it, without any chance: for validation."""
+    """The cube around the deepest point of an object that shows all of it, without random numbers: for validation."""
     mask, step = _sparse_mask(volume, target)
     voxels = mask.nonzero().numpy() * step
     extent = float(((np.ptp(voxels, axis=0) + step) * volume.grid.spacing).max())

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""From the items of a data list to cubes: loaded once, cut anew at every draw."""
+"""From the items of a data list to cubes: volumes are loaded once, cubes are cut anew for every draw."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class KeepTensorsd(MapTransform):
 class DrawCubed(Randomizable, Transform):
     """An item of ``KeepTensorsd`` -> a cube around an object of a random class, see :func:`.cubes.random_cube`.
 
-    The result holds ``image`` (1, S, S, S), ``label`` (K, 1, S, S, S) uint8 and ``seed``, of the chance to come.
+    The result holds ``image`` (1, S, S, S), ``label`` (K, 1, S, S, S) uint8 and ``seed``, for later random steps.
     What an item itself says of ``size``, ``upright`` and ``spacings`` (see :func:`.cubes.random_cube`) counts.
 
     Args:
@@ -157,13 +157,13 @@ def loaded_dataset(
 
 
 def _file_key(item: Mapping[str, Any]) -> bytes:
-    """Tells an item's files, as they are now, from any other."""
+    """A key of an item's files as they are now."""
     stamps = [(item[k], Path(item[k]).stat().st_mtime_ns) for k in ("image", "label")]
     return hashlib.sha256(repr(stamps).encode()).hexdigest()[:32].encode()
 
 
 def _settings_key(transforms: Sequence[Any]) -> bytes:
-    """Tells one preparation from another: the names of the transforms, and their plain settings."""
+    """A key of a preparation: the names of its transforms, and their plain settings."""
     plain = (str, int, float, list, tuple, type(None))
     settings = [(type(t).__name__, {k: v for k, v in vars(t).items() if isinstance(v, plain)}) for t in transforms]
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:16].encode()

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The student looks at what the teacher looks at, and learns to see the same."""
+"""Distillation: student and teacher get the same cubes, and the student learns the teacher's features."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class LogitDistillation(nn.Module):
         Args:
             image: (B, 1, S, S, S) normalised cubes.
             label: (B, K, 1, S, S, S) 1 in each of K objects.
-            seed: (B,) of the chance of each cube's objects.
+            seed: (B,) of the random numbers of each cube's objects.
         """
         ours = self.student(image)
         theirs = self.teacher.encode(image)

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Which volumes and how large cubes a step of the training sees."""
+"""Which volumes a step of the training draws from, and how large its cubes are."""
 
 from __future__ import annotations
 

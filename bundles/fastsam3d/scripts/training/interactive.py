@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The network together with a simulated person, and the loss of what they reach."""
+"""The network with a simulated person who clicks, and the loss of the masks after each click."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class InteractiveNetwork(nn.Module):
         Args:
             image: (B, 1, S, S, S) normalised cubes.
             label: (B, K, 1, S, S, S), 1 in each of K objects.
-            seed: (B,) of the chance of each cube's objects. What they share comes from numpy's global generator.
+            seed: (B,) of the random numbers of each cube's objects; what these share comes from numpy's generator.
 
         Returns:
             ``logits`` (T, N, 1, s, s, s), predicted ``iou`` (T, N), the ``target`` (N, 1, s, s, s) as shares of
@@ -68,7 +68,7 @@ class InteractiveNetwork(nn.Module):
 
 
 def chance(seed: Tensor, count: int) -> tuple[np.random.Generator, list[np.random.Generator]]:
-    """What objects share comes from numpy's global generator, their own from the seed (B,) of each cube's ``count``."""
+    """A generator for what all objects share, seeded by numpy's global one, and one for each of B * count objects."""
     shared = np.random.default_rng(np.random.randint(2**31))
     return shared, [rng for s in seed.tolist() for rng in np.random.default_rng(int(s)).spawn(count)]
 

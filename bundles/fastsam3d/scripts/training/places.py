@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Where in the errors of many objects a simulated person clicks: object by object on a CPU, all at once on a GPU."""
+"""Where a simulated person clicks in the errors of many objects: one by one on a CPU, all at once on a GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OneByOne:
         Args:
             predictions, targets: (N, s, s, s) bool.
             forms: of each object's click, see :func:`..common.clicks.error_click`.
-            rngs: each object's chance.
+            rngs: random numbers of each object.
 
         Returns:
             cells (N, 3) and labels (N,), 1 on the object, in the memory of the CPU.

@@ -26,7 +26,7 @@ def labelled_dataset(
     max_pixels: int = MAX_PIXELS,
     learnt: bool = False,
 ) -> Dataset:
-    """The items through a transform without chance, the first of them kept in memory.
+    """The items through a deterministic transform, the first of them kept in memory.
 
     Args:
         data: see :func:`.items.labelled_items`.

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A folder of images and masks as items, by the names of the files."""
+"""A folder of images and masks as items. File names say which mask belongs to which image."""
 
 from __future__ import annotations
 

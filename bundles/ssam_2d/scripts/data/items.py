@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Which images train, which validate, what their labels are called, and whether they can be used at all."""
+"""Items to train and to validate on, the names of their labels, and a check of every image and mask."""
 
 from __future__ import annotations
 

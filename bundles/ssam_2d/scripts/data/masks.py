@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Masks of every kind as one binary mask a label: index masks, colours, black and white, one file a label."""
+"""Masks of every kind as one binary mask for each label: index masks, colours, black and white, one file a label."""
 
 from __future__ import annotations
 

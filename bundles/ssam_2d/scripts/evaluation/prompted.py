@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The same adapter asked by points and boxes, to compare with label names."""
+"""The same adapter with points and boxes as prompts, to compare with label names."""
 
 from __future__ import annotations
 

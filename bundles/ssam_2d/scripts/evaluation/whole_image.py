@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The labels of an image, on its own pixels."""
+"""The probability of every label of an image, on the image's own pixels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Adapters on one base in memory: chosen for each request, or blended."""
+"""Adapters in memory on one base. A request chooses one of them, or they are blended."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What a run is asked for, checked against its network before the first image is segmented."""
+"""Checks of what a run asks for against its network, before the first image is segmented."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The answers for one image brought onto its own pixels: the index map, and what is measured on it."""
+"""The masks of one image brought onto its own pixels: the index map, and what is measured on it."""
 
 from __future__ import annotations
 

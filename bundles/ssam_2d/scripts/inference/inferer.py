@@ -163,7 +163,7 @@ class NamedInferer(Inferer):
 
 
 def now(device: torch.device) -> float:
-    """Seconds, when everything that was asked of the device is done."""
+    """The time in seconds, once all work on the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""The weights that answer clicks and boxes without a name: tuning by names makes a network forget what prompts mean."""
+"""The weights that answer clicks and boxes without a name. Tuning by names makes a network forget such prompts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""From a request to an image that carries it, and from that image to the scene that is segmented."""
+"""A request is stored with the image when files are read, and read back when the image is segmented."""
 
 from __future__ import annotations
 
@@ -142,5 +142,5 @@ def lifted(value: Any) -> Any:
 
 
 def numbers(values: Any) -> list[float]:
-    """Whatever collation made of an array, flat."""
+    """The numbers of an array as a flat list, whatever collation made of it."""
     return torch.as_tensor(np.asarray(values) if not torch.is_tensor(values) else values).double().flatten().tolist()

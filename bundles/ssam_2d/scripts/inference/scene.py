@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""An image or the slices of a volume in memory, and what is asked of it."""
+"""An image, or the slices of a volume, in memory, and what is asked of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A file as slices: a 2D image, which is one, or a volume as it lies on a radiologist's screen."""
+"""A file as slices: a 2D image is one slice, a volume is sliced as a radiologist sees it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What is to be segmented in each slice, and the decoder's answers."""
+"""What is segmented in each slice, and what the decoder answers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""SAM's own parts, from the package segment-anything, whether torchvision works or not.
+"""SAM's own parts from the package segment-anything, also where torchvision is broken or missing.
 
 The package's top imports torchvision, for automatic masks and a transform that nothing here uses.
 """

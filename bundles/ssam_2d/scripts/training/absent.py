@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Labels that an image does not show: how many of them training asks for all the same."""
+"""Labels that an image does not show. Training asks for some of them too, and expects an empty mask."""
 
 from __future__ import annotations
 

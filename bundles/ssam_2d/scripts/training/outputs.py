@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What a training leaves in its folder."""
+"""The files that a training writes into its folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""How the learning rate falls while training: MONAI's cosine or torch's steps, from epoch to epoch."""
+"""The learning rate of each epoch: MONAI's cosine, or torch's steps."""
 
 from __future__ import annotations
 

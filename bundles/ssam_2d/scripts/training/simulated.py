@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Prompts and corrections as SAM is trained with them: the answer to each prompt, and how good it has to be."""
+"""Prompts and corrections as SAM is trained with them, and the loss of the answer to each."""
 
 from __future__ import annotations
 

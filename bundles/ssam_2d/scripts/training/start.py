@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What a training starts from."""
+"""The network that the training of a base starts with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Whatever is wrong is said: what was given, what was expected. And nothing half-written stays behind."""
+"""Bad input: the error says what was given and what was expected, and no half-written file stays."""
 
 import errno
 import gzip

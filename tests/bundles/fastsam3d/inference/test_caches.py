@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What a server remembers of volumes: read and encoded once, never mixed up, never stale, never too much."""
+"""What a server keeps of volumes: read and encoded once, never mixed up, never stale, never too much."""
 
 import os
 import shutil

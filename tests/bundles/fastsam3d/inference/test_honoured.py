@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A clicked voxel is what the click said, whatever the network answers, in whatever cube it lies."""
+"""A clicked voxel is as clicked, whatever the network answers, and in whichever cube it lies."""
 
 import itertools
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Whatever is wrong is said before the first image is segmented: what was given, what was expected."""
+"""Bad input is refused before the first image is segmented: what was given, what was expected."""
 
 import nibabel as nib
 import numpy as np

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Models by label name, whose training may bring other names."""
+"""The labels of served models. A training may publish weights with other label names."""
 
 from __future__ import annotations
 

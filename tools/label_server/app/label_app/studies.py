@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""A folder of images, some of which may be DICOM series."""
+"""A folder of images and DICOM series as MONAI Label's datastore."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""One bundle under several tools of a viewer."""
+"""One bundle served as several tools of a viewer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Which image is worth a person's time next: the one whose masks the models are least sure of."""
+"""Active learning: the next image is the one whose masks the models are least sure of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Faster forms of the same networks. All else is right and complete without this folder;"""
+"""Faster forms of the same networks. The bundle is complete without this folder."""

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Layers for inference that compute what those they replace compute, and how they replace them."""
+"""Faster layers for inference that compute the same, and how they take the place of the others."""
 
 from __future__ import annotations
 

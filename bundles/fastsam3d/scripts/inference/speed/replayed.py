@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""An image encoder on a GPU as one CUDA graph: its hundred kernels start at once instead of one by one."""
+"""The image encoder on a GPU as one CUDA graph: its kernels are started at once instead of one by one."""
 
 from __future__ import annotations
 
