@@ -73,17 +73,31 @@ class ResultWriterd(SaveImaged):
         d = dict(data)
         for key in self.key_iterator(d):
             labels, image = d[key], d[self.image_key]
-            source = str(image.meta["filename_or_obj"])
             extension = self.extension if labels.ndim == 4 else ".png"
-            folder, stem = self.files.place(source, extension)
-            weights = describe_weights(self.weights) if self.weights else None
-            result = {"image": source, **d["result"], "mask": stem + extension}
-            result.update(weights=weights, bundle_version=self.version)
-            with whole_files(folder) as side:
-                result.update(self.write(side, stem, image, labels, result))
-                (side / f"{stem}.json").write_text(json.dumps(result, indent=2))
-            d["saved_to"] = str(folder / result["mask"])
+            place = self.files.place(str(image.meta["filename_or_obj"]), extension)
+            d["saved_to"] = str(self.save(place, extension, image, labels, d["result"]))
         return d
+
+    def save(
+        self, place: tuple[Path, str], extension: str, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]
+    ) -> Path:
+        """Write the files of one image; the path of the mask.
+
+        Args:
+            place: the folder, and the name of the files without an ending.
+            extension: of the mask.
+            image: (C, *space).
+            labels: (1, *space), the mask.
+            result: the description.
+        """
+        folder, stem = place
+        weights = describe_weights(self.weights) if self.weights else None
+        described = {"image": str(image.meta["filename_or_obj"]), **result, "mask": stem + extension}
+        described.update(weights=weights, bundle_version=self.version)
+        with whole_files(folder) as side:
+            described.update(self.write(side, stem, image, labels, described))
+            (side / f"{stem}.json").write_text(json.dumps(described, indent=2))
+        return folder / described["mask"]
 
     @abstractmethod
     def endings(self, source: str) -> list[str]:
