@@ -5,12 +5,13 @@
 
 Only sets whose licence lets a shipped weight be trained on them are named here. What is kept for validation is said by
 the sets of ``tools.prepare_data``: the patient STS_006, the last 20 hippocampi by name, the MR slab of
-totalseg_example, the breast MR.
+totalseg_example, the breast MR. Of ``MORE_SETS`` what is kept is for development: the last 15 heads and necks and the
+last 8 hearts by name, one patient with sclerosis, and Colin27, a brain like none that trains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,12 @@ SETS = {
     "sct_spinalcord": "sct_spinalcord",
     "pyradiomics": "pyradiomics",
 }
+MORE_SETS = {
+    "openkbp": "openkbp",
+    "sunnybrook_lv": "sunnybrook_lv",
+    "mricron_brains": "mricron_brains",
+    "open_ms_mni": "open_ms",
+}
 TOTALSEG = {"example_ct": "totalseg_ct", "example_ct_sm": "totalseg_slab", "example_mr_sm": "totalseg_mr"}
 
 
@@ -52,9 +59,9 @@ class Pair(NamedTuple):
     validation: bool
 
 
-def labelled_pairs(folder: Path) -> Iterator[Pair]:
+def labelled_pairs(folder: Path, sets: Mapping[str, str] = SETS) -> Iterator[Pair]:
     """The pairs of a data folder that holds the sets by name; sets that are missing are left out."""
-    for set_folder, set_name in SETS.items():
+    for set_folder, set_name in sets.items():
         if not (folder / set_folder).is_dir():
             continue
         found = DATA_SETS[set_name].find(folder / set_folder, Choices())

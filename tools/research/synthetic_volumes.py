@@ -331,19 +331,23 @@ def _within(box: tuple[slice, ...], distance: np.ndarray) -> tuple[tuple[slice, 
     return box, distance < 1
 
 
-def paint(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def paint(labels: np.ndarray, rng: np.random.Generator, look: tuple[bool, np.ndarray] | None = None) -> np.ndarray:
     """An image of a label map in a random look: contrast, textures, blur, slices, shading, noise.
 
     Args:
         labels: (X, Y, Z) uint8, 0 is outside of everything.
         rng: random numbers.
+        look: whether it is CT, and the intensity of each label from 0 to 1 (0.5 is water in CT); drawn where None.
 
     Returns:
         (X, Y, Z) float32: Hounsfield units (air at -1000) in the CT look, arbitrary positive units else.
     """
-    ct = rng.random() < 0.35
-    count = int(labels.max()) + 1
-    means = _ct_means(rng, count) if ct else _mr_means(rng, count)
+    if look is None:
+        ct, count = rng.random() < 0.35, int(labels.max()) + 1
+        means = ct_means(rng, count) if ct else mr_means(rng, count)
+    else:
+        ct, means = look
+        count = len(means)
     spread = rng.uniform(0, 0.06, count).astype(np.float32) * (rng.random(count) < 0.7)
     image = means[labels]
     image += spread[labels] * smooth_field(rng, labels.shape, rng.uniform(10, 28))
@@ -368,7 +372,8 @@ def paint(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (image * 2000 - 1000 if ct else image * rng.uniform(50, 2000)).astype(np.float32)
 
 
-def _ct_means(rng: np.random.Generator, count: int) -> np.ndarray:
+def ct_means(rng: np.random.Generator, count: int) -> np.ndarray:
+    """(count,) intensities from 0 to 1 as CT has them: air, fat, soft tissue or bone; the first is air."""
     kinds = rng.choice(4, count, p=[0.12, 0.15, 0.55, 0.18])
     air, fat, bone = rng.uniform(0, 0.15, count), rng.uniform(0.44, 0.47, count), rng.uniform(0.6, 0.9, count)
     means = np.choose(kinds, [air, fat, rng.uniform(0.49, 0.59, count), bone])
@@ -376,7 +381,8 @@ def _ct_means(rng: np.random.Generator, count: int) -> np.ndarray:
     return means.astype(np.float32)
 
 
-def _mr_means(rng: np.random.Generator, count: int) -> np.ndarray:
+def mr_means(rng: np.random.Generator, count: int) -> np.ndarray:
+    """(count,) intensities from 0 to 1 as MR may have them; the first is mostly dark."""
     means = rng.uniform(0.05, 1, count)
     if rng.random() < 0.7:
         means[0] = rng.uniform(0, 0.05)

@@ -8,7 +8,8 @@
     python -m tools.research.training_sets ../shared/data runs/sets.json
 
 It holds the volumes of :mod:`tools.labelled_volumes`: in ``training`` what a weight may be trained on, in
-``validation`` what is kept out. Each item names its data ``set``, for the shares of a training.
+``validation`` what is kept out. Each item names its data ``set``, for the shares of a training. ``--more`` adds the
+sets that came later; those of them that are kept out are in ``development``.
 """
 
 from __future__ import annotations
@@ -21,24 +22,27 @@ from pathlib import Path
 from typing import Any
 
 from common.files import whole_files
-from tools.labelled_volumes import SETS, labelled_pairs
+from tools.labelled_volumes import MORE_SETS, SETS, labelled_pairs
 
 
-def data_list(data: Path) -> dict[str, list[dict[str, Any]]]:
-    """The content of the list.
+def data_list(data: Path, more: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """The content of the list; ``more`` for the sets that came later too.
 
     Raises:
         ValueError: none of the sets is in the folder.
     """
     content: dict[str, list[dict[str, Any]]] = {"training": [], "validation": []}
-    for pair in labelled_pairs(data):
+    if more:
+        content["development"] = []
+    for pair in labelled_pairs(data, {**SETS, **MORE_SETS} if more else SETS):
         item = {
             "image": str(pair.image.absolute()),
             "label": str(pair.label.absolute()),
             "label_names": {str(value): name for value, name in pair.names.items() if value},
             "set": pair.name.split("/")[0],
         }
-        content["validation" if pair.validation else "training"].append(item)
+        kept = "development" if item["set"] in MORE_SETS else "validation"
+        content[kept if pair.validation else "training"].append(item)
     if not content["training"]:
         raise ValueError(f"{data}: none of the sets {', '.join(SETS)} is there; expected the data sets' folder")
     return content
@@ -49,9 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.research.training_sets", description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path, help="folder of the data sets")
     parser.add_argument("output", type=Path, help="the list, JSON")
+    parser.add_argument("--more", action="store_true", help=f"also {', '.join(MORE_SETS)}")
     options = parser.parse_args(arguments)
     try:
-        content = data_list(options.data)
+        content = data_list(options.data, options.more)
     except ValueError as error:
         print(f"python -m tools.research.training_sets: {error}", file=sys.stderr)
         return 1

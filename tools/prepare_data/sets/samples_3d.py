@@ -15,6 +15,9 @@ from tools.prepare_data.sets.pairs import matches, pair
 # Kept for validation: the shipped weights are never trained on them.
 KEPT_SARCOMA = "STS_006"
 KEPT_HIPPOCAMPI = 20
+# Kept for development: what is chosen on the way to weights is chosen on these. The last by name, and Colin27 whole.
+KEPT_HEADS_AND_NECKS, KEPT_HEARTS = 15, 8
+KEPT_SCLEROSIS, KEPT_BRAIN = "patient26", "colin27"
 BRATS_2013 = {1: "necrosis", 2: "oedema", 3: "non-enhancing tumour", 4: "enhancing tumour"}
 
 
@@ -92,6 +95,53 @@ def _in_section(case: Case, kept: bool) -> Case:
     return replace(case, section="validation" if kept else "training")
 
 
+def _openkbp(source: Path, choices: Choices) -> Found:
+    """Contours by side, as TotalSegmentator names them: what shares its first word can be one object."""
+    names = ("brainstem", "spinal_cord", "parotid_right", "parotid_left", "oesophagus", "larynx", "mandible")
+    found = Found(dict(enumerate(names, 1)), unit="patients")
+    images = matches(source, "pt_*_ct.nii.gz")
+    order = sorted(images, key=lambda number: (len(number), number))
+    for patient in order:
+        label = Values(source / f"pt_{patient}_label.nii.gz", {v: v for v in found.labels})
+        case = Case(f"pt_{patient}", patient, images[patient], label, "CT")
+        found.add(_in_section(case, patient in order[-KEPT_HEADS_AND_NECKS:]))
+    return found
+
+
+def _sunnybrook_lv(source: Path, choices: Choices) -> Found:
+    found = Found({1: "left ventricle"}, unit="volumes")
+    images = matches(source, "SC-*_image.nii.gz")
+    patients = sorted({name.rpartition("_")[0] for name in images})
+    for name, image in images.items():
+        patient = name.rpartition("_")[0]
+        label = Values(source / f"SC-{name}_label.nii.gz", {1: 1})
+        found.add(_in_section(Case(name, patient, image, label, "MR"), patient in patients[-KEPT_HEARTS:]))
+    return found
+
+
+def _mricron_brains(source: Path, choices: Choices) -> Found:
+    found = Found({}, unit="volumes")
+    for name, label, table in (
+        ("colin27", "colin27_aal", "labels.json"),
+        ("macaque", "macaque_inia19", "labels_macaque.json"),
+    ):
+        names = {int(k): v for k, v in read_object(source / table).items()}
+        image = source / f"{label.removesuffix('_aal')}_t1_image.nii.gz"
+        label = Values(source / f"{label}_label.nii.gz", {v: v for v in names})
+        if image.is_file() or label.path.is_file():
+            found.add(_in_section(Case(name, name, image, label, "MR T1", label_names=names), name == KEPT_BRAIN))
+    return found
+
+
+def _open_ms(source: Path, choices: Choices) -> Found:
+    found = Found({1: "multiple sclerosis lesions"}, unit="volumes")
+    for name, image in matches(source, "*_image.nii.gz").items():
+        patient, _, contrast = name.partition("_")
+        label = Values(source / f"{patient}_label.nii.gz", {1: 1})
+        found.add(_in_section(Case(name, patient, image, label, f"MR {contrast}"), patient == KEPT_SCLEROSIS))
+    return found
+
+
 FINDERS = {
     "hippocampus": _hippocampus,
     "sts_sarcoma": _sts_sarcoma,
@@ -99,4 +149,8 @@ FINDERS = {
     "sct_spinalcord": _sct_spinalcord,
     "pyradiomics": _pyradiomics,
     "brats_2013": _brats_2013,
+    "openkbp": _openkbp,
+    "sunnybrook_lv": _sunnybrook_lv,
+    "mricron_brains": _mricron_brains,
+    "open_ms": _open_ms,
 }
