@@ -9,7 +9,8 @@
     python -m tools.research.mean_weights --half OUT IN ...
 
 Between weights that were trained on and those they came from, the mean often does better on what is new than either
-(WiSE-FT, arXiv 2109.01903; model soups, arXiv 2203.05482).
+(WiSE-FT, arXiv 2109.01903; model soups, arXiv 2203.05482). Of a training that still runs the file ``state.pt`` will do:
+its averaged weights are taken.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from torch import Tensor
 
 from common.files import whole_files
 from common.weights import read_state
+
+# The name of a training's own state, see common.training.run_state.
+STATE = "state.pt"
 
 
 def mean_weights(states: Sequence[dict[str, Tensor]], half: bool = False) -> dict[str, Tensor]:
@@ -51,6 +55,21 @@ def mean_weights(states: Sequence[dict[str, Tensor]], half: bool = False) -> dic
     }
 
 
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file of weights, or the averaged weights in the state of a training that keeps an average.
+
+    Raises:
+        ValueError: a file that cannot be read as either.
+    """
+    if path.name == STATE:
+        average = torch.load(path, map_location="cpu", weights_only=True)["parts"]["average"]
+        found = {k.removeprefix("module."): v for k, v in average.items() if k.startswith("module.")}
+        if not found:
+            raise ValueError(f"{path}: no averaged weights in it; expected the state of a training with average")
+        return found
+    return read_state(path)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.research.mean_weights", description=__doc__.split("\n")[0])
@@ -64,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         # The order of files is easily mistaken, and weights are hours of work.
         parser.error(f"{options.output} is there already: give a new name for the mean first, then the weights")
     try:
-        mean = mean_weights([read_state(path) for path in options.weights], options.half)
+        mean = mean_weights([weights_of(path) for path in options.weights], options.half)
     except ValueError as error:
         print(f"python -m tools.research.mean_weights: {error}", file=sys.stderr)
         return 1
