@@ -36,6 +36,7 @@ from .common.options.kinds import (
 )
 from .common.options.shared import Clicks, Results, Run, Workflow
 from .common.options.words import Said
+from .evaluation.protocol import FIRST, PROTOCOLS
 from .inference.speed.fast_path import PRECISIONS
 
 
@@ -108,6 +109,8 @@ class Evaluation(_Inferer, _Data):
     """evaluate.json on inference.json."""
 
     section: Text = Field(description="which list of the file")
+    protocol: Literal[PROTOCOLS] = Field(description="cvpr25: a box, five clicks, areas under the curves")
+    first: Literal[FIRST] = Field(description="the first prompt; all but click are scored alone too")
     clicks: Rising = Field(description="after how many clicks masks are scored")
     tolerance: Positive = Field(description="mm, of the surface Dice")
     previews: FromZero = Field(description="pictures of the best and of the worst cases")

@@ -20,25 +20,24 @@ from ..common.geometry import Grid
 from ..common.intensity import intensity_bounds
 from ..common.metrics import mask_scores
 from ..common.preview import save_preview
-from ..common.prompts import ObjectPrompt
 from .cases import FinishedCases
-
-METRICS = ("dice", "nsd", "hd95")
-SECONDS = ("seconds_first_click", "seconds_per_click")
-# Of the truth, and of the mask after the last click.
-VOLUMES = ("volume_ml", "predicted_ml")
+from .protocol import METRICS, SECONDS, VOLUMES, Protocol
 
 
 class Step(NamedTuple):
-    """A click, the mask after it, (X, Y, Z) bool, and the seconds that the mask took."""
+    """A click, None for a first prompt of another kind, the mask after it, (X, Y, Z) bool, and its seconds."""
 
-    click: Click
+    click: Click | None
     mask: np.ndarray
     seconds: float
 
 
 def click_through(
-    truth: np.ndarray, segment: Callable[[list[Click]], np.ndarray], count: int, spacing: Sequence[float]
+    truth: np.ndarray,
+    segment: Callable[[list[Click]], np.ndarray],
+    count: int,
+    spacing: Sequence[float],
+    prompted: bool = False,
 ) -> Iterator[Step]:
     """Click ``count`` times, fewer where nothing is wrong any more.
 
@@ -50,9 +49,14 @@ def click_through(
         segment: all clicks so far -> mask of the same shape.
         count: of clicks.
         spacing: mm between voxels.
+        prompted: another prompt comes first, alone: the first step is without a click, and each click corrects.
     """
-    click: Click | None = Click(deepest_point(truth, spacing), 1)
     clicks: list[Click] = []
+    if prompted:
+        start = time.perf_counter()
+        mask = segment([])
+        yield Step(None, mask, time.perf_counter() - start)
+    click = error_click(mask, truth, spacing=spacing) if prompted else Click(deepest_point(truth, spacing), 1)
     while click is not None and len(clicks) < count:
         clicks.append(click)
         start = time.perf_counter()
@@ -70,27 +74,22 @@ class ClickThrough:
     Args:
         preprocessing: ``image`` and ``label`` from paths to (1, X, Y, Z).
         finished: where results are kept; a case that is there is not clicked through again.
-        clicks: numbers of clicks after which the mask is scored.
+        protocol: how objects are asked for, and when masks are scored.
         tolerance: mm, of the surface Dice.
         previews: how many of the best and of the worst cases have their picture drawn.
-
-    Raises:
-        ValueError: numbers of clicks that are not positive and rising.
     """
 
     def __init__(
         self,
         preprocessing: Callable[[Mapping[str, Any]], dict[str, Any]],
         finished: FinishedCases,
-        clicks: Sequence[int] = (1, 3, 5, 10),
+        protocol: Protocol = Protocol(),  # noqa: B008
         tolerance: float = 2.0,
         previews: int = 3,
     ) -> None:
-        if not clicks or list(clicks) != sorted(set(clicks)) or clicks[0] < 1:
-            raise ValueError(f"clicks {list(clicks)}: expected rising numbers from 1 on, such as [1, 3, 5, 10]")
         self.preprocessing = preprocessing
         self.finished = finished
-        self.clicks = tuple(clicks)
+        self.protocol = protocol
         self.tolerance = tolerance
         self.previews = previews
         self._rows: list[dict[str, Any]] = []
@@ -113,7 +112,7 @@ class ClickThrough:
 
     @property
     def _last(self) -> str:
-        return f"dice@{self.clicks[-1]}"
+        return f"dice@{self.protocol.clicks[-1]}"
 
     def _read(self, case: Mapping[str, Any]) -> dict[str, Any]:
         """The volume of a case, read once for all of its classes that follow each other."""
@@ -129,29 +128,32 @@ class ClickThrough:
         affine = np.asarray(image.affine, dtype=np.float64)
         spacing, content = Grid(affine, truth.shape).spacing, image.meta.get("content")
         volume = image.as_tensor()[0].to(engine.state.device)
-        clicks, seconds, scores = [], [], {}
+        first, drawn = self.protocol.first_prompt(name, truth, spacing)
+        masks = {"masks": {key: torch.from_numpy(mask) for key, mask in drawn.items()}} if drawn else {}
 
         def segment(given: list[Click]) -> np.ndarray:
-            points = tuple(tuple(float(x) for x in c.voxel) for c in given)
-            prompt = ObjectPrompt(name, points, tuple(c.label for c in given))
-            found = engine.inferer.segment(volume, affine, [prompt], engine.network, content=content)
+            prompt = first.with_points([c.voxel for c in given], [c.label for c in given])
+            found = engine.inferer.segment(volume, affine, [prompt], engine.network, content=content, **masks)
             return (found.labels > 0).cpu().numpy()
 
         mask = np.zeros_like(truth)
-        steps = click_through(truth, segment, self.clicks[-1], spacing)
-        for count in range(1, self.clicks[-1] + 1):
+        clicks, seconds, dice, scores = [], [], [], {}
+        most, counts = self.protocol.clicks[-1], self.protocol.counts
+        steps = click_through(truth, segment, most, spacing, prompted=counts[0] == 0)
+        for count in range(min(counts[0], 1), most + 1):
             step = next(steps, None)
             if step is not None:
                 mask = step.mask
-                clicks.append([*step.click.voxel, step.click.label])
+                clicks += [] if step.click is None else [[*step.click.voxel, step.click.label]]
                 seconds.append(step.seconds)
-            if count in self.clicks:
+                dice.append(float(2 * (mask & truth).sum() / (mask.sum() + truth.sum())))
+            if count in counts:
                 found = mask_scores(torch.from_numpy(mask), torch.from_numpy(truth), spacing, self.tolerance)
                 scores |= {f"{metric}@{count}": found[metric] for metric in METRICS}
-        times = (seconds[0], float(np.mean(seconds)))
+        times = (seconds[0], float(np.mean(seconds)), float(np.sum(seconds)))
         volumes = [float(m.sum() * np.prod(spacing) / 1000) for m in (truth, mask)]
         measured = zip((*SECONDS, *VOLUMES), (*times, *volumes), strict=True)
-        return {**scores, **dict(measured), "clicks": clicks}, mask
+        return {**scores, **self.protocol.derived(scores, dice), **dict(measured), "clicks": clicks}, mask
 
 
 def best_and_worst(rows: Sequence[dict[str, Any]], metric: str, count: int) -> list[dict[str, Any]]:
@@ -171,4 +173,5 @@ def _draw(
     grid = Grid(np.asarray(image.affine, dtype=np.float64), values.shape)
     clicks = [(click[:3], click[3]) for click in given]
     window = intensity_bounds(image)
-    save_preview(path, values, mask.astype(np.uint8), grid, window, [title], clicks, clicks[0][0], truth)
+    shown = clicks[0][0] if clicks else deepest_point(truth, grid.spacing)
+    save_preview(path, values, mask.astype(np.uint8), grid, window, [title], clicks, shown, truth)

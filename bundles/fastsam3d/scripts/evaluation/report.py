@@ -22,7 +22,8 @@ from ..common.files import whole_files
 from ..common.result_files import case_name
 from ..common.score_report import write_report
 from .cases import FinishedCases, list_absent, list_cases
-from .click_through import METRICS, SECONDS, VOLUMES, best_and_worst
+from .click_through import best_and_worst
+from .protocol import Protocol
 
 logger = logging.getLogger(__name__)
 # Lines of single classes that can be told apart in the plot.
@@ -38,7 +39,7 @@ class EvaluationReport:
         items: of ``check_cases``.
         finished: where the results are.
         output_dir: made where it does not exist; files of an earlier report are replaced.
-        clicks: numbers of clicks after which masks were scored.
+        protocol: how objects were asked for, and when masks were scored.
         previews: how many of the best and of the worst cases are shown.
     """
 
@@ -47,13 +48,13 @@ class EvaluationReport:
         items: Sequence[Mapping[str, Any]],
         finished: FinishedCases,
         output_dir: str | Path,
-        clicks: Sequence[int] = (1, 3, 5, 10),
+        protocol: Protocol = Protocol(),  # noqa: B008
         previews: int = 3,
     ) -> None:
         self.items = items
         self.finished = finished
         self.output_dir = Path(output_dir).expanduser()
-        self.clicks = tuple(clicks)
+        self.protocol = protocol
         self.previews = previews
 
     def attach(self, engine: Engine) -> None:
@@ -65,13 +66,13 @@ class EvaluationReport:
         if idist.get_rank() == 0:
             cases = list_cases(self.items)
             rows = [self.finished.load(case) for case in cases]
-            metrics = [*(f"{metric}@{k}" for k in self.clicks for metric in METRICS), *SECONDS, *VOLUMES]
-            report = write_report(self.output_dir, rows, metrics, list_absent(self.items), self.finished.about)
+            counts, absent = self.protocol.counts, list_absent(self.items)
+            report = write_report(self.output_dir, rows, self.protocol.numbers, absent, self.finished.about)
             with whole_files(self.output_dir) as side:
-                save_dice_plot(side / "dice_over_clicks.png", report, self.clicks)
+                save_dice_plot(side / "dice_over_clicks.png", report, counts)
             self._show_extremes(cases, rows)
             self.finished.clear()
-            dice = ", ".join(f"{report['mean'][f'dice@{k}']:.3f} after {k}" for k in self.clicks)
+            dice = ", ".join(f"{report['mean'][f'dice@{k}']:.3f} after {k}" for k in counts)
             logger.info("%d cases, mean Dice %s clicks; %s", len(rows), dice, self.output_dir / "metrics.json")
         idist.barrier()
 
@@ -80,7 +81,7 @@ class EvaluationReport:
         shutil.rmtree(folder, ignore_errors=True)
         if not count:
             return
-        shown = best_and_worst(rows, f"dice@{self.clicks[-1]}", count)
+        shown = best_and_worst(rows, f"dice@{self.protocol.clicks[-1]}", count)
         kinds = [f"{kind}_{i}" for kind in ("best", "worst") for i in range(1, count + 1)]
         with whole_files(folder) as side:
             for kind, row in zip(kinds, shown, strict=True):

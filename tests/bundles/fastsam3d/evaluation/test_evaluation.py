@@ -110,9 +110,12 @@ def test_means_classes_and_absent_classes(evaluate, case):
     assert report["per_class"]["body"]["cases"] == 2
     assert report["absent"] == {"spleen": {"cases": 2}}
     assert report["mean"]["dice@3"] == pytest.approx(np.mean([row["dice@3"] for row in report["cases"]]))
-    assert set(report["mean"]) == {f"{m}@{k}" for m in ("dice", "nsd", "hd95") for k in (1, 3)} | {
+    scores = ("dice", "nsd", "hd95", "dice_above_0.8", "dice_above_0.9")
+    assert set(report["mean"]) == {f"{m}@{k}" for m in scores for k in (1, 3)} | {
+        "noc@85",
         "seconds_first_click",
         "seconds_per_click",
+        "seconds_total",
         "volume_ml",
         "predicted_ml",
     }
@@ -234,9 +237,32 @@ def test_scores_are_those_of_each_click_and_never_the_best(evaluate, case, thres
         assert row[f"dice@{count}"] < 0.1 and row[f"nsd@{count}"] < 0.1
 
 
+def test_a_box_and_five_clicks(evaluate, case):
+    """The challenge's protocol: the box alone, then five clicks, and what follows from the curves."""
+    overrides = {"protocol": "cvpr25", "clicks": "$[1, 2, 3, 4, 5]"}
+    report, folder = evaluate([case(GRIDS["LPS"], {"1": "body", "4": "nodule"})], **overrides)
+    assert (report["about"]["first"], report["about"]["clicks"]) == ("box", [1, 2, 3, 4, 5])
+    for row in report["cases"]:
+        curve = [row[f"dice@{k}"] for k in range(1, 6)]
+        assert row["dice@0"] > 0.5 and len(row["clicks"]) <= 5
+        assert row["dice_auc"] == pytest.approx(np.trapezoid(curve)) and row["dice_final"] == curve[-1]
+        assert row["seconds_total"] > row["seconds_first_click"] > 0
+    assert {"nsd_auc", "nsd_final", "seconds_total"} <= set(report["per_class"]["nodule"])
+    assert (folder / "dice_over_clicks.png").is_file()
+
+
+@pytest.mark.parametrize("first", ["flat_box", "scribble"])
+def test_a_first_prompt_of_another_kind_is_scored_alone(evaluate, case, first):
+    report, _ = evaluate([case(GRIDS["LPS"], {"1": "body"})], first=first, clicks=[1])
+    (row,) = report["cases"]
+    assert 0 < row["dice@0"] <= 1 and row["dice@1"] > 0.7
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ({"protocol": "cvpr24"}, "protocol is 'cvpr24'"),
+        ({"protocol": "cvpr25", "first": "click"}, r"expected box and \[1, 2, 3, 4, 5\]"),
         ({"clicks": []}, "clicks .*expected rising numbers"),
         ({"clicks": [3, 1]}, "expected rising numbers"),
         ({"clicks": [0, 1]}, "expected rising numbers"),
