@@ -55,6 +55,20 @@ def test_one_table_of_several_runs(tmp_path, capsys):
     assert "| dice | 0.25 | 0.55 |" in capsys.readouterr().out
 
 
+def test_objects_by_their_size_and_what_a_challenge_cannot_be_compared_with(tmp_path):
+    numbers = {"dice@1": 0.4, "dice@10": 0.8, "dice_auc": 3.0, "noc@85": 4.0}
+    cases = [
+        {"image": f"{i}.nii", "class": "organ", **numbers, "noc@85": clicks, "volume_ml": volume}
+        for i, (volume, clicks) in enumerate(((0.5, 2), (1.0, 4), (9.9, 6), (100.0, 1)))
+    ]
+    write_report(tmp_path / "a", cases, list(numbers))
+    assert main([str(tmp_path / "a"), "--output", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| a | below 1 ml | 1 | 1: 0.400, 10: 0.800 | 2.0 |" in text
+    assert "| a | 1 to 10 ml | 2 | 1: 0.400, 10: 0.800 | 5.0 |" in text and "| a | from 100 ml | 1 |" in text
+    assert "10 to 100 ml" not in text and "cannot be compared" in text and "| dice_auc | 3 |" in text
+
+
 def test_repetitions_are_averaged_and_their_spread_is_shown(tmp_path):
     for i, shift in enumerate((0.0, 0.1, 0.5)):
         evaluation(tmp_path / str(i), shift)

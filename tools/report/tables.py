@@ -16,6 +16,13 @@ from tools.report.quoted import Quote
 from tools.report.runs import Run, by_name
 
 STATISTICS = ("mean", "median", "min", "max")
+# Millilitres up to which an object is of the size before.
+SIZES = (("below 1 ml", 0), ("1 to 10 ml", 1), ("10 to 100 ml", 10), ("from 100 ml", 100))
+CHALLENGE = (
+    "Areas under the curves are of the protocol of the CVPR 2025 challenge on interactive 3D segmentation, on these "
+    "volumes: its own figures are of its hidden test set, with the objects of a volume asked for together, and cannot "
+    "be compared with them."
+)
 
 
 def rows(runs: Sequence[Run], quotes: Sequence[Quote]) -> list[dict[str, Any]]:
@@ -55,6 +62,9 @@ def markdown(runs: Sequence[Run], quotes: Sequence[Quote], note: str | None) -> 
         lines.append(f"| {metric} | " + " | ".join(cells) + " |")
     sources = list(dict.fromkeys(quote.source for quote in quotes))
     lines += ["", *(f"Quoted from {source}." for source in sources), *([note] if note else [])]
+    if any("dice_auc" in run.metrics for run in runs):
+        lines += ["", CHALLENGE]
+    lines += _by_size(groups)
     for metric in _metrics(runs):
         lines += [
             "",
@@ -106,6 +116,25 @@ def _group(group: Sequence[Run], metric: str) -> str:
 def _class(group: Sequence[Run], name: str, metric: str) -> str:
     mean, low, high = (_values(group, name, metric, statistic) for statistic in ("mean", "min", "max"))
     return f"{np.mean(mean):.4g} ({min(low):.4g} to {max(high):.4g})" if mean else ""
+
+
+def _by_size(groups: dict[str, list[Run]]) -> list[str]:
+    """Dice and clicks by the volume of the object, of runs that say it."""
+    lines = []
+    for title, group in groups.items():
+        cases = [case for run in group for case in run.report["cases"] if "volume_ml" in case and "noc@85" in case]
+        edges = [low for _, low in SIZES[1:]]
+        for number, (size, _) in enumerate(SIZES):
+            found = [c for c in cases if np.searchsorted(edges, c["volume_ml"], side="right") == number]
+            if found:
+                dice = sorted((k for k in found[0] if k.startswith("dice@")), key=lambda k: int(k[5:]))
+                means = ", ".join(f"{k[5:]}: {np.mean([c[k] for c in found]):.3f}" for k in dice)
+                clicks = np.mean([c["noc@85"] for c in found])
+                lines.append(f"| {title} | {size} | {len(found)} | {means} | {clicks:.1f} |")
+    if not lines:
+        return []
+    head = ["", "## By size of the object", "", "| run | size | cases | mean Dice after clicks | noc@85 |"]
+    return [*head, "|---" * 5 + "|", *lines]
 
 
 def _absent(groups: dict[str, list[Run]]) -> list[str]:

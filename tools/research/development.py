@@ -63,15 +63,15 @@ def _neck(kind: str, patient: int, *names: str) -> Objects:
 OBJECTS = (
     _brain("deep brain", "Thalamus_L", "Caudate_R", "Putamen_L", "Pallidum_R", "Hippocampus_R", "Amygdala_L"),
     _brain("cortex", "Precentral_L", "Insula_R", "Frontal_Mid_L", "Fusiform_R", "Cerebelum_Crus1_L"),
-    _neck("cord and brainstem", 184, "spinal_cord", "brainstem"),
-    _neck("cord and brainstem", 190, "spinal_cord"),
-    _neck("cord and brainstem", 196, "spinal_cord", "brainstem"),
-    _neck("glands and gullet", 184, "parotid_left"),
-    _neck("glands and gullet", 190, "parotid_right", "oesophagus"),
-    _neck("glands and gullet", 196, "parotid_left", "oesophagus"),
-    _neck("mandible and larynx", 184, "mandible"),
-    _neck("mandible and larynx", 190, "mandible", "larynx"),
-    _neck("mandible and larynx", 196, "mandible"),
+    _neck("cord and brainstem", 187, "spinal_cord", "brainstem"),
+    _neck("cord and brainstem", 193, "spinal_cord"),
+    _neck("cord and brainstem", 200, "spinal_cord", "brainstem"),
+    _neck("glands and gullet", 187, "parotid_left"),
+    _neck("glands and gullet", 193, "parotid_right"),
+    _neck("glands and gullet", 200, "parotid_left", "oesophagus"),
+    _neck("mandible and larynx", 187, "mandible"),
+    _neck("mandible and larynx", 193, "mandible", "larynx"),
+    _neck("mandible and larynx", 200, "mandible"),
     *(
         Objects("left ventricle", "sunnybrook_lv", "sunnybrook_lv", case, ("left ventricle",))
         for case in ("N-02_ed", "N-07_es", "N-40_ed", "HYP-40_es")

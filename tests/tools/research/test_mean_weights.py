@@ -33,6 +33,18 @@ def test_weights_in_half_precision(tmp_path):
     assert torch.equal(half["a"], torch.tensor([1.0, 0.1]).half()) and half["n"] == 3
 
 
+def test_the_averaged_weights_of_a_training_that_still_runs(tmp_path, capsys):
+    state = tmp_path / "state.pt"
+    average = {"n_averaged": torch.tensor(7), "module.a": torch.tensor([1.0, 4.0])}
+    torch.save({"parts": {"average": average, "network": {"a": torch.zeros(2)}}}, state)
+    assert main(["--half", str(tmp_path / "out.pt"), str(state)]) == 0
+    out = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert list(out) == ["a"] and out["a"].tolist() == [1, 4] and out["a"].dtype == torch.half
+    torch.save({"parts": {"average": {}}}, state)
+    assert main(["--half", str(tmp_path / "other.pt"), str(state)]) == 1
+    assert "no averaged weights" in capsys.readouterr().err
+
+
 def test_weights_that_are_there_are_not_written_over(tmp_path, capsys):
     files = [saved(tmp_path / f"{n}.pt", a=torch.full((2,), float(n))) for n in range(3)]
     with pytest.raises(SystemExit, match="2"):

@@ -246,15 +246,15 @@ def test_a_box_and_five_clicks(evaluate, case):
         curve = [row[f"dice@{k}"] for k in range(1, 6)]
         assert row["dice@0"] > 0.5 and len(row["clicks"]) <= 5
         assert row["dice_auc"] == pytest.approx(np.trapezoid(curve)) and row["dice_final"] == curve[-1]
-        assert row["seconds_total"] > row["seconds_first_click"] > 0
+        assert row["seconds_total"] >= row["seconds_first_click"] > 0
     assert {"nsd_auc", "nsd_final", "seconds_total"} <= set(report["per_class"]["nodule"])
     assert (folder / "dice_over_clicks.png").is_file()
 
 
-@pytest.mark.parametrize("first", ["flat_box", "scribble"])
+@pytest.mark.parametrize("first", ["flat_box", "scribble", "lasso"])
 def test_a_first_prompt_of_another_kind_is_scored_alone(evaluate, case, first):
     report, _ = evaluate([case(GRIDS["LPS"], {"1": "body"})], first=first, clicks=[1])
-    (row,) = report["cases"]
+    row = report["cases"][0]
     assert 0 < row["dice@0"] <= 1 and row["dice@1"] > 0.7
 
 
