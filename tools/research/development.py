@@ -28,7 +28,7 @@ from scipy import ndimage
 from common.files import whole_files
 from tools.benchmark.classical import BUNDLE, CLICKS, NETWORK, measure
 from tools.prepare_data.case import Choices
-from tools.prepare_data.sets.samples_3d import DATA_SETS
+from tools.prepare_data.catalogue import DATA_SETS
 
 LOSS = 0.03
 SEEN = "seen in training"
