@@ -6,6 +6,7 @@
 ::
 
     python -m tools.research.prompts alone ../shared/data
+    python -m tools.research.prompts slice ../shared/data
     python -m tools.research.prompts further ../shared/data --rows runs/further.jsonl
 
 Measured on objects of open volumes, none of them those that the card reports. Each object's figures are a line of
@@ -24,10 +25,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from . import alone, further
+from . import alone, further, in_a_slice
 from .objects import APART, CHOSEN_ON, OBJECTS, VOLUMES, Engine, development_objects
 
-MEASURES = {"alone": alone, "further": further}
+MEASURES = {"alone": alone, "further": further, "slice": in_a_slice}
 GROUPS = {"all": VOLUMES, "chosen-on": CHOSEN_ON, "apart": APART}
 
 
@@ -71,7 +72,7 @@ def _override(text: str) -> tuple[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.research.prompts", description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=MEASURES, help="each prompt alone, or further right clicks")
+    parser.add_argument("what", choices=MEASURES, help="each prompt alone, further right clicks, or a slice")
     parser.add_argument("data", type=Path, help="folder of the data sets")
     parser.add_argument("--volumes", choices=GROUPS, default="all", help="a group of them (default %(default)s)")
     parser.add_argument("--objects", type=int, default=OBJECTS, help="of each volume at most (default %(default)s)")

@@ -62,13 +62,8 @@ def _last_logits(last: View, cells: Grid) -> Tensor:
 
 
 def _given_logits(scene: Scene, target: Target, cells: Grid) -> Tensor | None:
-    """(1, *cells.shape): of the user's last mask, or else of the strokes; None where there is neither."""
-    logits = None
-    if target.prompt.previous_mask:
-        mask = (scene.masks[target.prompt.previous_mask] > 0).float()
-        logits = (2 * resample(mask[None], scene.grid, cells)[0] - 1) * LARGEST_LOGIT
-    if target.prompt.scribble and logits is None:
-        strokes = scene.masks[target.prompt.scribble]
-        drawn, _ = resample(torch.stack([strokes == 1, strokes == 2]).float(), scene.grid, cells)
-        logits = (drawn[:1] - drawn[1:]) * LARGEST_LOGIT
-    return logits
+    """(1, *cells.shape): of the user's last mask, None where there is none."""
+    if not target.has_mask:
+        return None
+    mask = (scene.masks[target.prompt.previous_mask] > 0).float()
+    return (2 * resample(mask[None], scene.grid, cells)[0] - 1) * LARGEST_LOGIT

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..common.digits import rounded
 from ..common.geometry import Grid
+from .label_map import object_logits
 from .scene import Scene
 from .search import Look, View, cubes_looked_at, making_up_the_mask
-from .target import Target
+from .target import Target, last_mask
 
 IGNORED = "clicks that the network did not follow: {}; the mask was set right around them"
 
@@ -53,8 +54,7 @@ def _describe(
         if not any(look.cube.holds(scene.grid.to_mm(np.array(point))) for look in looks)
     ]
     if not voxels:
-        found = any(v.bounds for v in views)
-        notes.append("other objects cover all of it" if found else "the network found nothing at these prompts")
+        notes.append(_why_empty(scene, target, views))
     return {
         "name": prompt.name,
         "label": value,
@@ -73,6 +73,18 @@ def _describe(
         "cubes": [_describe_cube(look) for look in looks],
         "notes": notes,
     }
+
+
+def _why_empty(scene: Scene, target: Target, views: Sequence[View]) -> str:
+    """What to say of an object without a voxel."""
+    if not target.has_mask and not any(v.bounds for v in views):
+        return "the network found nothing at these prompts"
+    alone = object_logits(views, scene.grid, scene.image.device, last_mask(scene, target))
+    if bool((alone > 0).any()):
+        return "other objects cover all of it"
+    if target.has_mask:
+        return "the clicks took all of the last mask away"
+    return "what the network found lies between the voxels of the image and fills none of them"
 
 
 def _describe_cube(look: Look) -> dict[str, Any]:
