@@ -3,10 +3,9 @@
 
 """How much of a mask a click may change: a right click must not flood the body, nor wipe out the object.
 
-Shown many clicks on one object the network marks more and more of the image. A click far from the mask says that much
-is missing: a change that is small beside the mask is taken as it is; of a larger one only what lies right at the
-click, no farther from it than the object is large. A click near the mask says that little is missing. Measured on
-organs that the weights had not seen: docs/notebook/prompts.md.
+Shown many clicks on one object the network marks more and more of the image. A click some cells away from the mask
+says that much is missing, and is believed. Of what a click right beside the mask changes, all is taken where it is
+little beside the mask; of more only what lies at the click. Measured on organs: docs/notebook/prompts.md.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-# A change of this share of the mask is small.
-SMALL = 0.75
-# A click is near the mask, in radii of a ball as large as the mask.
-NEAR = 0.2
-# How far a change may reach from the click if it is large or the click is near: in those radii, in distances of the
-# click from the mask, and in cells at least.
-REACH, REACH_OF_DISTANCE, LEAST_REACH = 1.0, 3.0, 3.0
-# Around a finer cube it may reach farther: a mask that fills the cube can then fill the next one.
-REACH_AROUND = 1.5
+# A click within so many cells of the mask is right beside it.
+BESIDE = 3.0
+# The share of the mask that may change as a whole, by a click beside the mask (or on it) and by one farther away.
+SMALL, LARGE = 0.35, 2.0
+# How far a larger change may reach from the click, in radii of a ball as large as the mask, and in cells at least.
+REACH, LEAST_REACH = 0.75, 3.0
+# Around a finer cube: what may be added as a whole, and how far more may reach. A mask that fills the cube can then
+# fill the next one.
+SMALL_AROUND, REACH_AROUND = 0.75, 1.5
 
 
 def corrected_at(last: Tensor, found: Tensor, place: Tensor, foreground: bool) -> Tensor:
     """``last``, and of what ``found`` adds to it (by a background click: takes away) no more than may be right.
 
-    Of a large change, and of one by a click near the mask, only the piece at the click stays. It is connected to the
-    click by what changes, and ends where it is too far away. Where the last mask is empty there is no such end.
+    Of too large a change only the piece at the click stays. It is connected to the click by what changes, and ends
+    where it is too far away. Where the last mask is empty there is no such end.
 
     Args:
         last, found: (1, D, H, W) logits.
@@ -46,14 +45,14 @@ def corrected_at(last: Tensor, found: Tensor, place: Tensor, foreground: bool) -
     size = int(mask.sum())
     point, part = place.double().cpu().numpy(), changed.cpu().numpy()
     squares = _squared_distance(point, part.shape)
-    from_mask = float(np.sqrt(squares[mask.cpu().numpy()].min())) if foreground and size else np.inf
-    if int(changed.sum()) <= SMALL * size and from_mask >= NEAR * _radius(size):
+    far = foreground and (not size or squares[mask.cpu().numpy()].min() >= BESIDE**2)
+    if int(changed.sum()) <= (LARGE if far else SMALL) * size:
         return either
     seeds = np.zeros(part.shape, dtype=bool)
     low = np.clip(np.floor(point).astype(int), 0, np.array(part.shape) - 1)
     seeds[tuple(slice(i, i + 2) for i in low)] = True
     if size:
-        part &= squares <= max(LEAST_REACH, min(REACH * _radius(size), REACH_OF_DISTANCE * from_mask)) ** 2
+        part &= squares <= max(LEAST_REACH, REACH * _radius(size)) ** 2
     return torch.where(torch.from_numpy(_connected(part, seeds & part)).to(last.device), found, last)
 
 
@@ -69,7 +68,7 @@ def grown_around(last: Tensor, found: Tensor, places: Tensor) -> Tensor:
     """
     mask, positive = (last[0] > 0).cpu().numpy(), (found[0] > 0).cpu().numpy()
     size = int(mask.sum())
-    if not size or int((positive & ~mask).sum()) <= SMALL * size:
+    if not size or int((positive & ~mask).sum()) <= SMALL_AROUND * size:
         return found
     seeds = mask.copy()
     for x, y, z in np.clip(places.round().long().cpu().numpy(), 0, np.array(mask.shape) - 1):
