@@ -19,9 +19,8 @@ def box(mask: np.ndarray) -> list[list[int]]:
     return [voxels.min(axis=0).tolist(), voxels.max(axis=0).tolist()]
 
 
-def section(thing: Labelled, slices: int = 1, axis: int | None = None) -> np.ndarray:
-    """(X, Y, Z) bool: what ``slices`` slices across ``axis``, the coarsest by default, show of the object's middle."""
-    axis = int(np.argmax(thing.grid.spacing)) if axis is None else axis
+def section(thing: Labelled, slices: int = 1, axis: int = 2) -> np.ndarray:
+    """(X, Y, Z) bool: what ``slices`` slices across ``axis``, the last one by default, show of the object's middle."""
     middle, extent = deepest_point(thing.truth, thing.grid.spacing)[axis], np.argwhere(thing.truth)[:, axis]
     first = int(np.clip(middle - slices // 2, extent.min(), max(extent.min(), extent.max() + 1 - slices)))
     part = np.zeros_like(thing.truth)
@@ -33,11 +32,10 @@ def section(thing: Labelled, slices: int = 1, axis: int | None = None) -> np.nda
 def lasso(thing: Labelled) -> np.ndarray:
     """(X, Y, Z) uint8: the middle slice within an outline drawn a voxel outside the object, smoothed as a hand does."""
     part = section(thing)
-    axis = int(np.argmin(np.ptp(np.argwhere(part), axis=0)))
-    index = int(np.argwhere(part)[0, axis])
+    index = int(np.argwhere(part)[0, 2])
     drawn = np.zeros(part.shape, dtype=np.uint8)
-    around = ndimage.binary_dilation(ndimage.binary_closing(np.pad(part.take(index, axis), 3), iterations=2))
-    drawn[tuple(index if k == axis else slice(None) for k in range(3))] = around[3:-3, 3:-3]
+    around = ndimage.binary_dilation(ndimage.binary_closing(np.pad(part[..., index], 3), iterations=2))
+    drawn[..., index] = around[3:-3, 3:-3]
     return drawn
 
 

@@ -1,12 +1,13 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What somebody drew, strokes of a brush and outlines, as clicks and a box."""
+"""What somebody drew, strokes of a brush and outlines, as clicks."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from ..common.clicks import deepest_point
@@ -14,6 +15,8 @@ from ..common.geometry import Grid
 from .zoom import extent
 
 POINTS_PER_STROKE = 6
+# Of an outline: how many points inside it and outside it, and how many voxels from it.
+POINTS_PER_SIDE, RING = 8, 2
 
 
 def scribble_points(strokes: Tensor, grid: Grid) -> tuple[list[list[float]], list[int]]:
@@ -34,46 +37,63 @@ def scribble_points(strokes: Tensor, grid: Grid) -> tuple[list[list[float]], lis
         voxels = torch.nonzero(strokes == value).cpu().numpy()
         if not len(voxels):
             continue
-        places = grid.to_mm(voxels)
-        chosen = [int(np.linalg.norm(places - places.mean(axis=0), axis=1).argmin())]
-        distance = np.linalg.norm(places - places[chosen[0]], axis=1)
-        while len(chosen) < min(POINTS_PER_STROKE, len(voxels)):
-            chosen.append(int(distance.argmax()))
-            distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
-        points += [[float(x) for x in voxels[i]] for i in chosen]
+        middle = voxels[int(np.linalg.norm((voxels - voxels.mean(axis=0)) * grid.spacing, axis=1).argmin())]
+        chosen = [middle, *_spread(voxels, grid.spacing, [middle], POINTS_PER_STROKE - 1)]
+        points += [[float(x) for x in place] for place in chosen]
         labels += [label] * len(chosen)
     return points, labels
 
 
 def lasso_points(lasso: Tensor, grid: Grid) -> tuple[list[list[float]], list[int]]:
-    """The middle of what lies inside the outlines around the object (1), and of what lies inside the others (2).
+    """What filled outlines say, as clicks.
+
+    The first is the middle of the largest outline around the object; others lie spread inside the outlines, away from
+    their border, and right outside them. Then the middle of what the others show that is not the object.
 
     Args:
-        lasso: (X, Y, Z) uint8, filled outlines in one slice or a few.
+        lasso: (X, Y, Z) uint8, in one slice or a few: 1 inside outlines around the object, 2 inside others.
         grid: where its voxels lie.
 
     Returns:
         points as voxel indices, and their labels (1 foreground, 0 background).
     """
-    drawn = [(lasso == value, label) for value, label in ((1, 1), (2, 0))]
-    found = [(_middle(region, grid), label) for region, label in drawn if bool(region.any())]
-    return [point for point, _ in found], [label for _, label in found]
+    points: list[list[float]] = []
+    labels: list[int] = []
+    for region, label in ((lasso == 1, 1), (lasso == 2, 0)):
+        if not bool(region.any()):
+            continue
+        start, stop = extent(region)
+        low = np.maximum(0, np.array(start) - RING)
+        part = tuple(slice(a, b + RING) for a, b in zip(low, stop, strict=True))
+        drawn, others = region[part].cpu().numpy(), (lasso[part] != 0).cpu().numpy()
+        across = int(np.argmin(np.ptp(np.argwhere(drawn), axis=0)))
+        found, said = [_middle(drawn, across, grid.spacing)], [label]
+        if label:
+            flat = np.expand_dims(np.ones((3, 3), dtype=bool), across)
+            deep = ndimage.binary_erosion(drawn, flat, RING)
+            beyond = ndimage.binary_dilation(drawn, flat, RING) & ~ndimage.binary_dilation(drawn, flat, RING - 1)
+            for side, value in ((deep, 1), (beyond & ~others, 0)):
+                more = _spread(np.argwhere(side), grid.spacing, found[:1], POINTS_PER_SIDE)
+                found, said = found + more, said + [value] * len(more)
+        points += [[float(a + b) for a, b in zip(place, low, strict=True)] for place in found]
+        labels += said
+    return points, labels
 
 
-def lasso_box(lasso: Tensor) -> list[list[int]] | None:
-    """The lowest and the highest voxel of what is 1, None where nothing is."""
-    region = lasso == 1
-    if not bool(region.any()):
-        return None
-    start, stop = extent(region)
-    return [start, [n - 1 for n in stop]]
+def _spread(voxels: np.ndarray, spacing: np.ndarray, first: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """Up to ``count`` of ``voxels`` (N, 3), each the farthest in mm from ``first`` and from those before it."""
+    chosen: list[np.ndarray] = []
+    if not len(voxels):
+        return chosen
+    distance = np.min([np.linalg.norm((voxels - f) * spacing, axis=1) for f in first], axis=0)
+    while len(chosen) < count and distance.max() > 0:
+        chosen.append(voxels[int(distance.argmax())])
+        distance = np.minimum(distance, np.linalg.norm((voxels - chosen[-1]) * spacing, axis=1))
+    return chosen
 
 
-def _middle(region: Tensor, grid: Grid) -> list[float]:
+def _middle(region: np.ndarray, across: int, spacing: np.ndarray) -> np.ndarray:
     """A voxel deep inside the largest slice of a region (X, Y, Z) that has some voxels."""
-    start, stop = extent(region)
-    part = region[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))].cpu().numpy()
-    across = int(np.argmin(part.shape))
-    index = int(part.sum(axis=tuple(a for a in range(3) if a != across)).argmax())
-    place = deepest_point(part.take(index, across), np.delete(grid.spacing, across))
-    return [float(a + b) for a, b in zip(np.insert(place, across, index), start, strict=True)]
+    index = int(region.sum(axis=tuple(a for a in range(3) if a != across)).argmax())
+    place = deepest_point(region.take(index, across), np.delete(spacing, across))
+    return np.insert(place, across, index)

@@ -16,7 +16,7 @@ from ..common.clicks import deepest_point
 from ..common.geometry import Grid, cube_around
 from ..common.prompts import ObjectPrompt
 from . import zoom
-from .drawn import lasso_box, lasso_points, scribble_points
+from .drawn import lasso_points, scribble_points
 from .scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -76,13 +76,11 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
     notes = []
     if prompt.scribble:
         prompt = prompt.with_points(*scribble_points(scene.masks[prompt.scribble], scene.grid))
-    box = prompt.box
     if prompt.lasso:
-        lasso = scene.masks[prompt.lasso]
-        prompt = prompt.with_points(*lasso_points(lasso, scene.grid))
-        box = box or lasso_box(lasso)
-    if not (prompt.foreground or box or prompt.previous_mask):
+        prompt = prompt.with_points(*lasso_points(scene.masks[prompt.lasso], scene.grid))
+    if not (prompt.foreground or prompt.box or prompt.previous_mask):
         raise ValueError(f"{' and '.join(prompt.masks)}: no voxel is 1; expected 1 on the object, 2 on the background")
+    box = prompt.box
     if box and not takes_boxes:
         prompt, box = prompt.with_points([np.mean(np.array(box), axis=0)], [1]), None
         notes.append("these weights know no boxes: the box was taken as a click at its centre")
@@ -91,8 +89,7 @@ def place(scene: Scene, prompt: ObjectPrompt, cube_size: int, default: float, ta
     box_mm = zoom.box_corners_mm(box, scene.grid) if box else None
     if box and (thick := zoom.thickened(box, scene.grid)) is not None:
         box_mm = zoom.box_corners_mm(thick, scene.grid)
-        what = "box" if prompt.box else "lasso"
-        notes.append(f"the {what} is flat: the object was taken to be about as thick as the {what} is wide")
+        notes.append("the box is flat: the object was taken to be about as thick as the box is wide")
         if not (labels == 1).any():
             places, labels, order = _first(np.mean(np.array(box), axis=0), scene.grid, places, labels, order)
     extents = [] if box_mm is None else [box_mm]

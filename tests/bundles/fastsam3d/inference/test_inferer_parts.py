@@ -20,7 +20,7 @@ from bundles.fastsam3d.scripts.common.prompts import read_prompts
 from bundles.fastsam3d.scripts.common.request import put_request
 from bundles.fastsam3d.scripts.inference import zoom
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
-from bundles.fastsam3d.scripts.inference.drawn import POINTS_PER_STROKE, lasso_box, lasso_points, scribble_points
+from bundles.fastsam3d.scripts.inference.drawn import POINTS_PER_STROKE, lasso_points, scribble_points
 from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
 from bundles.fastsam3d.scripts.inference.items import list_items
 from bundles.fastsam3d.scripts.inference.label_map import count_voxels, label_map
@@ -543,15 +543,23 @@ def test_no_strokes():
     assert scribble_points(torch.zeros(5, 5, 5, dtype=torch.uint8), SMALL) == ([], [])
 
 
-def test_the_middle_of_an_outline_lies_in_its_slice():
+def test_an_outline_as_clicks():
     lasso = torch.zeros(40, 40, 40, dtype=torch.uint8)
     lasso[5:16, 9:30, 20] = 1
-    lasso[30:33, 9:12, 20] = 2
+    lasso[16:19, 9:12, 20] = 2
     points, labels = lasso_points(lasso, IMAGE)
-    assert labels == [1, 0] and points[0][0] == 10 and 14 <= points[0][1] <= 24 and points[0][2] == 20
-    assert points[1] == [31, 10, 20]
-    assert lasso_box(lasso) == [[5, 9, 20], [15, 29, 20]]
-    assert lasso_box(lasso * 0) is None and lasso_points(lasso * 0, IMAGE) == ([], [])
+    assert points[0][0] == 10 and 14 <= points[0][1] <= 24 and all(p[2] == 20 for p in points)
+    for (x, y, _), label in zip(points[:-1], labels[:-1], strict=True):
+        away = max(5 - x, x - 15, 9 - y, y - 29)
+        assert away <= -2 if label else away == 2
+    assert len(set(map(tuple, points))) == len(points) and sum(labels) == 9 and len(labels) == 18
+    # What is not the object has its own outline; what lies outside the one around the object is not looked for in it.
+    assert points[-1] == [17, 10, 20] and labels[-1] == 0
+    assert lasso_points(lasso * 0, IMAGE) == ([], [])
+    small = torch.zeros(40, 40, 40, dtype=torch.uint8)
+    small[0, 0, 0] = 1
+    points, labels = lasso_points(small, IMAGE)
+    assert points[0] == [0, 0, 0] and sum(labels) == 1 and 0 in labels
 
 
 # ---- the rest
