@@ -89,20 +89,24 @@ class ResultFiles:
             ValueError: the index map would take the place of the image, or of a file that is no result.
         """
         folder, stem = self._names(source)
-        file = folder / (stem + extension)
-        if _places(file)[0] in _places(source):
-            raise ValueError(f"{source}: the index map would overwrite the image; expected an output_postfix")
-        if file.exists() and not is_result(file):
-            raise ValueError(
-                f"{file}: is there already and is no result of an earlier run, which {stem}.json would describe; "
-                "expected another output_dir or output_postfix: it is not overwritten"
-            )
+        check_place(folder / (stem + extension), source)
         return folder, stem
 
     def _names(self, source: str | Path) -> tuple[Path, str]:
         name = case_name(source)
         folder = self.output_dir / name if self.separate_folder else self.output_dir
         return folder, f"{name}_{self.postfix}" if self.postfix else name
+
+
+def check_place(file: Path, source: str | Path) -> None:
+    """Raises ValueError where the result of an image would take the place of the image, or of what is no result."""
+    if _places(file)[0] in _places(source):
+        raise ValueError(f"{source}: the index map would overwrite the image; expected an output_postfix")
+    if file.exists() and not is_result(file):
+        raise ValueError(
+            f"{file}: is there already and is no result of an earlier run, which {stem_of(file.name)}.json would "
+            "describe; expected another output_dir or output_postfix: it is not overwritten"
+        )
 
 
 def case_name(path: str | Path) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,10 +76,15 @@ class Labelled(NamedTuple):
     truth: np.ndarray
 
 
-def development_objects(data: Path, each: int = OBJECTS, names: Sequence[str] = tuple(VOLUMES)) -> Iterator[Labelled]:
-    """Up to ``each`` objects of each of the named volumes, spread over its labels by size."""
-    for name in names:
-        image, label = (data / f for f in VOLUMES[name])
+def development_objects(
+    data: Path,
+    each: int = OBJECTS,
+    names: Sequence[str] | None = None,
+    volumes: Mapping[str, tuple[str, str]] = VOLUMES,
+) -> Iterator[Labelled]:
+    """Up to ``each`` objects of each of the named ``volumes``, all by default, spread over its labels by size."""
+    for name in volumes if names is None else names:
+        image, label = (data / f for f in volumes[name])
         if not image.is_file():
             continue
         voxels, labels = read_volume(image), read_volume(label).as_tensor()[0].numpy().round().astype(int)

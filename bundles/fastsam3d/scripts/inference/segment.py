@@ -150,6 +150,23 @@ class Segmenter:
         return self.segment_scene(Scene(image, grid, asked, drawn, [], content or digest(image), False), network)
 
     @torch.no_grad()
+    def prepare(self, scene: Scene, network: nn.Module) -> None:
+        """What the first click on a scene's image would wait for and needs no click to be known.
+
+        The intensities that count, the network's faster copy, and one answer in the middle of the image: what a
+        processor does for the first time takes it longer.
+
+        Args:
+            scene: its prompts do not matter.
+            network: as of :meth:`segment`.
+        """
+        middle = tuple((n - 1) / 2 for n in scene.grid.shape)
+        viewing, settings = _Viewing(self, scene, network), self.settings
+        target = place(scene, ObjectPrompt("", (middle,), (1,)), settings.cube_size, settings.spacing, True)
+        look = next_look(target, [], scene.grid, settings)
+        viewing.ask(viewing.show(look.cube), [target], [look], [[]])
+
+    @torch.no_grad()
     def segment_scene(self, scene: Scene, network: nn.Module, progress: bool = False) -> Segmentation:
         """As :meth:`segment`; ``progress`` shows a bar."""
         viewing = _Viewing(self, scene, network)

@@ -11,7 +11,6 @@ from threading import Lock
 from typing import Any
 
 from monai.bundle import ConfigParser
-from monai.transforms import Compose
 from torch import nn
 
 from ..common.config_names import in_package
@@ -32,7 +31,7 @@ class Engine:
         segmenter: see :class:`..inference.segment.Segmenter`.
         reading: how files are read.
         max_objects, max_clicks: of a session, and of each of its objects.
-        postprocessing: of the configuration, which writes results.
+        weights, version: file of the weights, and of the bundle, for descriptions of results.
     """
 
     network: nn.Module
@@ -40,7 +39,8 @@ class Engine:
     reading: Reading = Reading()
     max_objects: int = 100
     max_clicks: int = 1000
-    postprocessing: Compose | None = None
+    weights: str | None = None
+    version: str | None = None
 
     @classmethod
     def load(cls, bundle_root: str | Path | None = None, **options: Any) -> Engine:
@@ -69,6 +69,8 @@ class Engine:
             _asked(parser, "reading"),
             checked.max_objects,
             checked.max_clicks,
+            str(checked.ckpt_path),
+            _asked(parser, "metadata")["version"],
         )
 
 

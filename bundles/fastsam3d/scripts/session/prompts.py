@@ -119,8 +119,8 @@ def read_mask(mask: Any, shape: Sequence[int], box: Any = None, name: str = "mas
     return PackedMask.of(inside, tuple(int(n) for n in shape), [low for low, _ in sides])
 
 
-def request(said: Said) -> tuple[ObjectPrompt, dict[str, Tensor]]:
-    """What the engine is asked for an object, and its masks by the names that the prompt gives them.
+def request(said: Said, shape: Sequence[int]) -> tuple[ObjectPrompt, dict[str, Tensor]]:
+    """What the engine is asked for an object of an image of ``shape``, and its masks by the prompt's names for them.
 
     Points go in their order; boxes as the one around them all; strokes and all that says "not here" as one label map.
     """
@@ -133,7 +133,7 @@ def request(said: Said) -> tuple[ObjectPrompt, dict[str, Tensor]]:
     masks = {}
     strokes = [p for p in said.answered if p.kind in (SCRIBBLE, LASSO) or (p.kind == BOX and not p.include)]
     if strokes:
-        masks[f"strokes {said.id}"] = _label_map(strokes, said)
+        masks[f"strokes {said.id}"] = _label_map(strokes, shape)
     last = next((p.given for p in said.answered if p.kind == MASK), None)
     if last is not None:
         masks[f"mask {said.id}"] = torch.from_numpy(last.whole().view(np.uint8))
@@ -148,8 +148,7 @@ def request(said: Said) -> tuple[ObjectPrompt, dict[str, Tensor]]:
     return prompt, masks
 
 
-def _label_map(strokes: Sequence[Prompt], said: Said) -> Tensor:
-    shape = next(p.given.shape for p in said.answered if isinstance(p.given, PackedMask))
+def _label_map(strokes: Sequence[Prompt], shape: Sequence[int]) -> Tensor:
     drawn = np.zeros(shape, np.uint8)
     for stroke in strokes:
         value = ON if stroke.include else OFF

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import RLock
@@ -12,18 +13,22 @@ from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
+from torch import Tensor
 
 from ..common.geometry import Grid
+from ..common.prompts import ObjectPrompt
 from ..inference.label_map import occupied
 from ..inference.scene import Scene
 from ..inference.segment import Segmentation
 from ..volumes import read_labels
 from . import target_buffer
 from .engine import Engine, default_engine
+from .export import export
 from .history import Step, removed, replaced
 from .image import new_content, read_image
 from .packed import Box, Difference, slices
 from .prompts import BOX, LASSO, MASK, POINT, SCRIBBLE, Prompt, Said, read_box, read_mask, read_point, request
+from .storage import check_image, describe_image, read_objects, read_session, write_session
 
 FIRST = "object 1"
 # Values of the label map that tell the objects apart.
@@ -72,6 +77,12 @@ class Session:
             self._next_id = 1
             self._buffer: Any = None
 
+    def prepare(self) -> None:
+        """Compute what the first click would wait for and that needs no click; meanwhile the session can be used."""
+        with self._lock:
+            scene = self._there()._scene([])
+        self.engine.segmenter.prepare(scene, self.engine.network)
+
     @property
     def engine(self) -> Engine:
         """What answers the prompts."""
@@ -94,6 +105,11 @@ class Session:
     def image(self) -> MetaTensor:
         """(1, X, Y, Z) float32, as it was read; not to be changed."""
         return self._there()._image
+
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed of the image, or done to it when it was read."""
+        return json.loads(self._there()._image.meta["notes"])
 
     @property
     def objects(self) -> list[str]:
@@ -310,7 +326,8 @@ class Session:
             ValueError: no such object.
         """
         with self._lock:
-            return self._labels == self._named(name).id
+            said = self._named(name)
+            return self._labels == said.id
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -333,8 +350,82 @@ class Session:
     def volume_ml(self, name: str | None = None) -> float:
         """Of the mask, in mL."""
         with self._lock:
-            voxel = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
-            return int(np.count_nonzero(self._labels == self._named(name).id)) * voxel
+            voxel_ml = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+            return int(np.count_nonzero(self.mask(name))) * voxel_ml
+
+    def probabilities(self, name: str | None = None) -> np.ndarray:
+        """(X, Y, Z) float32: how likely each voxel is the object's, whatever other objects say of it.
+
+        Raises:
+            ValueError: no such object.
+        """
+        with self._lock:
+            said = self._named(name)
+            if not said.is_placed:
+                return np.zeros(self.shape, np.float32)
+            asked = [o.id for o in self._objects if o.is_placed]
+            return self._answer().logits(asked.index(said.id)).sigmoid().cpu().numpy()
+
+    def save(self, path: str | Path) -> None:
+        """Write what was said as a small JSON file; undone steps are not in it.
+
+        Raises:
+            ValueError: another file is there, or it cannot be written.
+        """
+        with self._lock:
+            write_session(path, describe_image(self._there()._image), self._objects, self.current)
+
+    @classmethod
+    def load(cls, path: str | Path, image: Any = None, engine: Engine | None = None, **properties: Any) -> Session:
+        """The session that was saved: the same prompts, and with the same weights the same masks.
+
+        Args:
+            path: of the file.
+            image: as of :meth:`set_image`; None reads the file that the session was of.
+            engine: as of the session.
+            properties: ``image_properties`` as of :meth:`set_image`.
+
+        Raises:
+            ValueError: no session, or one of another image.
+        """
+        content = read_session(path)
+        source = content["image"].get("file") if image is None else image
+        if source is None:
+            raise ValueError(f"{path}: its image came from no file; expected image, the array that it was")
+        session = cls(engine)
+        session.set_image(source, **properties)
+        check_image(path, content, session._image)
+        objects, current = read_objects(path, content, session.shape)
+        session._take(objects, current)
+        session._done.clear()
+        session._next_id = max((p.id for o in objects for p in o.prompts), default=0) + 1
+        return session
+
+    def export(self, path: str | Path) -> Path:
+        """Write the label map on the image's own grid and its description, as ``python -m monai.bundle run`` does.
+
+        Objects of which nothing says where they are are left out.
+
+        Args:
+            path: of the label map, or a folder for ``NAME_seg.nii.gz``.
+
+        Returns:
+            where the label map lies.
+
+        Raises:
+            ValueError: nothing was segmented, a file that is there and is no such result, or another ending.
+        """
+        with self._lock:
+            result = self._answer() if any(o.is_placed for o in self._there()._objects) else None
+            if result is None:
+                raise ValueError("nothing was segmented: expected a prompt on an object first")
+            return export(path, self._image, result, self.engine)
+
+    def _answer(self) -> Segmentation:
+        """Of all that was answered, asked for again where steps were taken back since."""
+        if self._result is None:
+            self._result = self._segment(self._objects)
+        return self._result
 
     def _there(self) -> Session:
         if self._image is None:
@@ -402,14 +493,18 @@ class Session:
 
     def _segment(self, objects: tuple[Said, ...]) -> Segmentation | None:
         """All objects together, as one run of the bundle does: the answer, None where nothing says where one is."""
-        asked = [request(o) for o in objects if o.is_placed]
+        asked = [request(o, self.shape) for o in objects if o.is_placed]
         if not asked:
             return None
+        return self.engine.segmenter.segment_scene(self._scene(asked), self.engine.network)
+
+    def _scene(self, asked: list[tuple[ObjectPrompt, dict[str, Tensor]]]) -> Scene:
         device = next(self.engine.network.parameters()).device
         masks = {name: mask.to(device) for _, named in asked for name, mask in named.items()}
-        image = self._image.as_tensor().to(device)
-        scene = Scene(image, self._grid, [p for p, _ in asked], masks, [], self._content, True)
-        return self.engine.segmenter.segment_scene(scene, self.engine.network)
+        # On the device at the first click, and kept there.
+        self._image = self._image.to(device)
+        prompts = [prompt for prompt, _ in asked]
+        return Scene(self._image.as_tensor(), self._grid, prompts, masks, self.notes, self._content, True)
 
     def _difference(self, objects: tuple[Said, ...], result: Segmentation | None) -> Difference | None:
         """Between the label map as it is and as ``result`` has it."""
