@@ -3,7 +3,7 @@
 
 """What somebody said of an object, checked, and as the engine takes it.
 
-A background prompt of any kind means "not here": a click as a click, all others as strokes on the background.
+A background prompt of any kind means "not here": the engine makes clicks on the background of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..common.prompts import ObjectPrompt, read_prompts
-from .packed import PackedMask
+from .packed import PackedMask, slices
 
 POINT, BOX, SCRIBBLE, LASSO, MASK = KINDS = ("point", "box", "scribble", "lasso", "mask")
 # Of strokes in a label map.
@@ -122,41 +122,38 @@ def read_mask(mask: Any, shape: Sequence[int], box: Any = None, name: str = "mas
 def request(said: Said, shape: Sequence[int]) -> tuple[ObjectPrompt, dict[str, Tensor]]:
     """What the engine is asked for an object of an image of ``shape``, and its masks by the prompt's names for them.
 
-    Points go in their order; boxes as the one around them all; strokes and all that says "not here" as one label map.
+    Points go in their order; boxes as the one around them all; strokes as one label map and outlines as another, in
+    which boxes on the background are outlines too.
     """
     points = [p for p in said.answered if p.kind == POINT]
     boxes = [np.array(p.given) for p in said.answered if p.kind == BOX and p.include]
-    box = None
-    if boxes:
-        low, high = np.min(boxes, axis=0)[:, 0], np.max(boxes, axis=0)[:, 1] - 1
-        box = tuple(tuple(float(x) for x in corner) for corner in (low, high))
-    masks = {}
-    strokes = [p for p in said.answered if p.kind in (SCRIBBLE, LASSO) or (p.kind == BOX and not p.include)]
-    if strokes:
-        masks[f"strokes {said.id}"] = _label_map(strokes, shape)
-    last = next((p.given for p in said.answered if p.kind == MASK), None)
-    if last is not None:
-        masks[f"mask {said.id}"] = torch.from_numpy(last.whole().view(np.uint8))
+    corners = (np.min(boxes, axis=0)[:, 0], np.max(boxes, axis=0)[:, 1] - 1) if boxes else None
+    drawn = {
+        "scribble": [p for p in said.answered if p.kind == SCRIBBLE],
+        "lasso": [p for p in said.answered if p.kind == LASSO or (p.kind == BOX and not p.include)],
+        "previous_mask": [p for p in said.answered if p.kind == MASK],
+    }
+    names = {key: f"{key} of {said.name}" for key, given in drawn.items() if given}
     prompt = ObjectPrompt(
         said.name,
         tuple(p.given for p in points),
         tuple(int(p.include) for p in points),
-        box,
-        f"strokes {said.id}" if strokes else None,
-        f"mask {said.id}" if last is not None else None,
+        None if corners is None else tuple(tuple(float(x) for x in corner) for corner in corners),
+        **names,
     )
-    return prompt, masks
+    return prompt, {name: _label_map(drawn[key], shape) for key, name in names.items()}
 
 
-def _label_map(strokes: Sequence[Prompt], shape: Sequence[int]) -> Tensor:
-    drawn = np.zeros(shape, np.uint8)
-    for stroke in strokes:
-        value = ON if stroke.include else OFF
-        if stroke.kind == BOX:
-            drawn[tuple(slice(low, high) for low, high in stroke.given)] = value
+def _label_map(drawn: Sequence[Prompt], shape: Sequence[int]) -> Tensor:
+    """(X, Y, Z) uint8: ON and OFF, the later of two prompts where they overlap."""
+    labels = np.zeros(shape, np.uint8)
+    for prompt in drawn:
+        value = ON if prompt.include else OFF
+        if prompt.kind == BOX:
+            labels[slices(prompt.given)] = value
         else:
-            stroke.given.draw(drawn, value)
-    return torch.from_numpy(drawn)
+            prompt.given.draw(labels, value)
+    return torch.from_numpy(labels)
 
 
 def _numbers(given: Any, name: str, shape: tuple[int, ...], expected: str) -> np.ndarray:

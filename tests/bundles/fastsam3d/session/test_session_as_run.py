@@ -58,6 +58,10 @@ def test_every_kind_of_prompt(both, tmp_path):
             "background": [BESIDE],
         },
     }
+    outlines = np.zeros(GRID.shape, np.uint8)
+    outlines[:, :, round(LEFT[2])] = TRUTH[0][:, :, round(LEFT[2])]
+    outlines[tuple(slice(low, high) for low, high in BOXES[1])] = 2
+    asked["outlined"] = {"lasso": str(write_nifti(tmp_path / "outlines.nii.gz", outlines, GRID))}
     for name, prompts in asked.items():
         session = Session(engine)
         session.set_image(image)
@@ -70,6 +74,9 @@ def test_every_kind_of_prompt(both, tmp_path):
         elif name == "drawn":
             session.add_scribble_interaction(strokes == 1)
             session.add_scribble_interaction(strokes == 2, include_interaction=False)
+        elif name == "outlined":
+            session.add_lasso_interaction(outlines == 1)
+            session.add_bbox_interaction(BOXES[1], include_interaction=False)
         else:
             session.add_initial_seg_interaction(TRUTH[0])
             session.add_point_interaction(BESIDE, False)
