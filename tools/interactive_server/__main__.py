@@ -16,12 +16,8 @@ import logging
 import os
 import sys
 
-import uvicorn
 from sam_bundles.common.access import add_options, check_port, read_access
 
-from sam_bundles import Engine
-
-from .app import create_app
 from .orientation import ASSUMED, checked_orientation
 from .settings import Settings
 
@@ -92,6 +88,13 @@ def main(given: list[str] | None = None) -> int:
     try:
         settings = read_settings(options)
         check_port(options.host, options.port)
+        # They take seconds to import: whoever asks for help, or errs, need not wait for them.
+        import uvicorn
+
+        from sam_bundles import Engine
+
+        from .app import create_app
+
         chosen = {"device": options.device, "ckpt_path": options.weights}
         app = create_app(settings, Engine.load(**{k: v for k, v in chosen.items() if v is not None}))
     except ValueError as error:

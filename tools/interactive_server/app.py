@@ -86,7 +86,9 @@ def describe_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def bad_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 400)
+        place = next((str(part) for part in reversed(first["loc"]) if isinstance(part, str)), "the request")
+        sentence = f"{place}: {first['msg'].lower()}; docs/click_anywhere.md says what this request carries"
+        return JSONResponse({"detail": sentence}, 400)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:

@@ -172,7 +172,7 @@ def answer(lease: Lease) -> dict[str, str]:
 
 
 async def form_of(request: Request, lease: Lease) -> tuple[Metadata, bytes]:
-    """The two fields of a form; the ``lease`` is alive as long as they arrive.
+    """The two fields of a form; the client of the ``lease`` does something as long as they arrive.
 
     Raises:
         ValueError: another form.
@@ -180,7 +180,7 @@ async def form_of(request: Request, lease: Lease) -> tuple[Metadata, bytes]:
 
     async def arriving() -> Any:
         async for part in request.stream():
-            lease.seen()
+            lease.active()
             yield part
 
     kind = request.headers.get("content-type", "")

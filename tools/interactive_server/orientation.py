@@ -41,4 +41,4 @@ def placed(properties: Mapping[str, Any], orientation: str = ASSUMED) -> dict[st
         orientation: where i, j, k run to, the array's last axis, the middle one and the first, unless the client says.
     """
     known = {k: v for k in ("affine", "spacing", "orientation") if (v := properties.get(k)) is not None}
-    return known if "affine" in known else {"orientation": orientation[::-1], **known}
+    return {"affine": known["affine"]} if "affine" in known else {"orientation": orientation[::-1], **known}

@@ -41,7 +41,7 @@ def read_json(text: str | bytes | bytearray, form: type[Form]) -> Form:
 
 
 async def read_body(request: Request, lease: Lease | None = None, limit: int = MAX_JSON_BYTES) -> bytearray:
-    """The whole body; the ``lease`` is alive as long as it arrives.
+    """The whole body; the client of the ``lease`` does something as long as it arrives.
 
     Raises:
         Refusal: 413, more than ``limit`` bytes.
@@ -49,7 +49,7 @@ async def read_body(request: Request, lease: Lease | None = None, limit: int = M
     received = bytearray()
     async for part in request.stream():
         if lease is not None:
-            lease.seen()
+            lease.active()
         received += part
         if len(received) > limit:
             raise Refusal(413, f"a body of more than {limit} bytes: expected less for {request.url.path}")

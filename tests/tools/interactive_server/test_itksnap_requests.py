@@ -107,7 +107,7 @@ def drawn_disc(truth: np.ndarray) -> np.ndarray:
     return disc
 
 
-def test_the_grid_that_itk_tells_is_the_one_that_is_used(server):
+def test_the_grid_that_itk_tells_is_the_one_that_is_used():
     """ITK's positions are LPS, ours are RAS."""
     from tools.interactive_server.itksnap import Metadata, properties_of
 
@@ -151,12 +151,26 @@ def test_clicks_outside_and_unknown_models_are_refused(client, volume):
     client.get(f"/end_session/{session}")
 
 
-def test_a_place_without_heartbeats_is_kept_until_another_client_needs_it(start_server):
-    with start_server("--max-sessions", "1", "--liveness-timeout", "1", "--idle-timeout", "2") as address:
-        session = httpx.get(f"{address}/start_session").json()["session_id"]
-        assert httpx.get(f"{address}/start_session").status_code == 503
-        time.sleep(3)
-        assert httpx.get(f"{address}/reset_interactions/{session}").status_code == 400
-        time.sleep(2.5)
-        assert httpx.get(f"{address}/start_session").status_code == 200
-        assert httpx.get(f"{address}/reset_interactions/{session}").status_code == 410
+def test_a_place_without_heartbeats_is_kept_until_another_client_needs_it(monkeypatch):
+    from sam_bundles.common.gate import Refusal
+
+    from tools.interactive_server.sessions import Leases
+    from tools.interactive_server.settings import Settings
+
+    leases = Leases(Settings(max_sessions=1, liveness_timeout=1, idle_timeout=5), engine=None)
+    lease = leases.claim(heartbeats=False)
+    with pytest.raises(Refusal, match="all 1 places"):
+        leases.claim()
+    now = time.monotonic()
+    monkeypatch.setattr("tools.interactive_server.sessions.time.monotonic", lambda: now + 100)
+    leases.sweep()
+    assert leases.get(lease.token) is lease
+    # A place with heartbeats would have been free long ago.
+    other = leases.claim()
+    with pytest.raises(Refusal, match="no such lease"):
+        leases.get(lease.token)
+    monkeypatch.setattr("tools.interactive_server.sessions.time.monotonic", lambda: now + 102)
+    leases.sweep()
+    with pytest.raises(Refusal, match="no such lease"):
+        leases.get(other.token)
+    leases.close()

@@ -124,25 +124,30 @@ def test_a_wrong_guess_never_costs_the_place(server, orientation):
         assert dice(client.target_buffer, wanted) > 0.8
 
 
-def test_who_says_how_the_axes_run_gets_what_the_session_gives(start_server, server):
-    """Told by the client, as an affine or as letters, or by the server's option: the very same mask."""
+def test_who_says_how_the_axes_run_gets_what_the_session_gives(server):
+    """Told as an affine or as letters, with more beside it: the very same mask."""
     image, _ = ellipsoid()
     masks = []
-
-    def ask(address, properties):
-        with Client(address) as client:
+    told = {"spacing": SPACING, "orientation": "RSP", "sitk_stuff": {"direction": [1, 0, 0]}}
+    for properties in ({"affine": ras(SHAPE, SPACING, "PSR")}, told):
+        with Client(server) as client:
             client.set_image(image[None], properties)
             client.set_target_buffer(np.zeros(SHAPE, np.uint8))
             client.add_point_interaction(CENTER, True)
             client.add_point_interaction((CENTER[0], CENTER[1], CENTER[2] + 16), False)
             masks.append(client.target_buffer)
+    assert masks[0].any() and np.array_equal(*masks)
 
-    ask(server, {"affine": ras(SHAPE, SPACING, "PSR")})
-    ask(server, {"spacing": SPACING, "orientation": "RSP"})
-    with start_server("--orientation", "PSR", "--max-sessions", "1") as other:
-        ask(other, {"spacing": SPACING, "sitk_stuff": {"direction": [1, 0, 0]}})
-    assert masks[0].any()
-    assert all(np.array_equal(masks[0], mask) for mask in masks[1:])
+
+def test_the_option_says_it_for_clients_that_do_not():
+    from tools.interactive_server.__main__ import arguments, read_settings
+    from tools.interactive_server.orientation import placed
+
+    chosen = read_settings(arguments().parse_args(["--orientation", "psr"])).orientation
+    assert placed({"spacing": SPACING}, chosen) == {"spacing": SPACING, "orientation": "RSP"}
+    assert placed({}) == {"orientation": "SPL"}
+    assert placed({"orientation": "LPS"}, chosen) == {"orientation": "LPS"}
+    assert placed({"affine": "told", "spacing": SPACING}, chosen) == {"affine": "told"}
 
 
 def test_the_wire_gives_the_masks_of_a_session_in_python(server):
