@@ -35,15 +35,15 @@ from bundles.fastsam3d.scripts.networks.published import (
     StridedGroupAttention,
     SwappedFourierCode,
 )
-from bundles.ssam_2d.scripts import lite_medsam
+from bundles.ssam_2d.scripts.checkpoints import load_start
+from bundles.ssam_2d.scripts.lite_medsam import bring
+from bundles.ssam_2d.scripts.networks.lite_medsam import lite_medsam
 from bundles.ssam_2d.scripts.networks.published import (
     PublishedImageEncoder,
     PublishedTextDecoder,
     ReformedConv2d,
     ReformedLinear,
 )
-from bundles.ssam_2d.scripts.networks.sam import MaskDecoder, PromptEncoder, TwoWayTransformer
-from bundles.ssam_2d.scripts.networks.tiny_vit import TinyViT
 from common.weights import read_state
 
 TOLERANCE, FLASH_TOLERANCE = 1e-4, 2e-3
@@ -76,7 +76,7 @@ def read_reference(path: Path) -> Reference:
     if LITE_MEDSAM_KEY in arrays:
         tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
         inputs = {key: tensors.pop(key) for key in ("image", "box")}
-        return Reference(path.stem, {}, read_state(lite_medsam.bring()), inputs, tensors)
+        return Reference(path.stem, {}, read_state(bring()), inputs, tensors)
     if "config" not in arrays:
         raise ValueError("no `config` in it: expected config, state/..., in/... and out/...")
     groups: dict[str, dict[str, Tensor]] = {"state": {}, "in": {}, "out": {}}
@@ -156,17 +156,10 @@ def svd_text_decoder(reference: Reference) -> Outputs:
 
 def lite_medsam_box(reference: Reference) -> Outputs:
     """LiteMedSAM: its embedding of an image, and the mask and predicted IoU of a box in it."""
-    transformer = TwoWayTransformer(depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048)
-    network = nn.ModuleDict(
-        {
-            "image_encoder": TinyViT(),
-            "prompt_encoder": PromptEncoder(256, (64, 64), (256, 256), 16),
-            "mask_decoder": MaskDecoder(transformer_dim=256, transformer=transformer),
-        }
-    ).eval()
-    network.load_state_dict(reference.state)
-    prompts, decoder = network["prompt_encoder"], network["mask_decoder"]
-    embedding = network["image_encoder"](reference.inputs["image"])
+    network = lite_medsam().eval()
+    load_start(network, reference.name, reference.state)
+    prompts, decoder = network.prompt_encoder, network.mask_decoder
+    embedding = network.encode(reference.inputs["image"])
     yield LITE_MEDSAM_KEY, embedding[:, :, ::EVERY, ::EVERY]
     yield "embedding_mean", embedding.mean()
     yield "embedding_std", embedding.std()

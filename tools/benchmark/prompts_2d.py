@@ -4,7 +4,7 @@
 """``python -m tools.benchmark prompts_2d DATA ...``: how well the shipped weights of ssam_2d answer boxes and clicks.
 
 Of each label of each image the largest piece is asked for, by its box and by a click where it is deepest, without a
-name: once by the weights that inference takes for such prompts, and once by those tuned for names.
+name: of the weights that inference takes for each, of the small base, of LiteMedSAM, and of those tuned for names.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from tqdm import tqdm
 from bundles.ssam_2d.scripts.data.items import label_list, labelled_items
 from bundles.ssam_2d.scripts.data.masks import LoadMasksd
 from bundles.ssam_2d.scripts.images import LoadImage2Dd
+from bundles.ssam_2d.scripts.lite_medsam import bring
 from common.clicks import deepest_point
 from tools.bundle_network import from_root
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "ssam_2d"
 # Pieces of fewer pixels are not asked for: their box says next to all of them.
 SMALLEST = 50
-WEIGHTS = ("default", "tuned for names")
+WEIGHTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "small base": {"box_path": None},
+    "LiteMedSAM": {"prompt_network": "@box_network"},
+    "tuned for names": {"box_path": None, "prompt_path": None},
+}
 
 
 class Answers:
@@ -56,14 +62,17 @@ class Answers:
         return self.inferer(shown[None], self.network)[0, 0].numpy() > 0
 
 
-def objects(dataset: Path) -> Iterator[tuple[str, np.ndarray]]:
+def objects(dataset: Path, images: int | None = None) -> Iterator[tuple[str, np.ndarray]]:
     """The image's file and the largest piece (H, W) of each label in it.
 
     Args:
         dataset: a folder with images, masks and labels.json, or a data list.
+        images: how many of the set, evenly spread; all by default.
     """
     where = {"dataset_dir": dataset} if dataset.is_dir() else {"data_list_file_path": dataset}
     items = labelled_items("all", **where)
+    if images is not None:
+        items = [items[i] for i in np.unique(np.linspace(0, len(items) - 1, images).round().astype(int))]
     read = LoadMasksd("label", label_list(items))
     for item in tqdm(items, desc=dataset.name, leave=False):
         shown = read({**LoadImage2Dd("image")(item), "label": item["label"]})
@@ -73,10 +82,10 @@ def objects(dataset: Path) -> Iterator[tuple[str, np.ndarray]]:
                 yield item["image"], piece
 
 
-def measure(dataset: Path, answers: dict[str, Answers]) -> dict[str, Any]:
+def measure(dataset: Path, answers: dict[str, Answers], images: int | None = None) -> dict[str, Any]:
     """Mean Dice by weights and prompt, and the number of objects."""
     dice: dict[str, dict[str, list[float]]] = {name: {"box": [], "click": []} for name in answers}
-    for image, truth in objects(dataset):
+    for image, truth in objects(dataset, images):
         (top, left), (bottom, right) = generate_spatial_bounding_box(truth[None])
         row, column = deepest_point(truth)
         prompts = {
@@ -88,15 +97,16 @@ def measure(dataset: Path, answers: dict[str, Answers]) -> dict[str, Any]:
                 found = ask(image, **given)
                 dice[name][kind].append(2.0 * (found & truth).sum() / (found.sum() + truth.sum()))
     means = {name: {kind: float(np.mean(v)) for kind, v in kinds.items()} for name, kinds in dice.items()}
-    return {"objects": len(dice[WEIGHTS[0]]["box"]), **means}
+    return {"objects": len(next(iter(dice.values()))["box"]), **means}
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The results as a Markdown table."""
-    heads = [f"{kind}, {name}" for kind in ("box", "click") for name in WEIGHTS]
+    asked = [name for name in next(iter(results.values())) if name != "objects"]
+    heads = [f"{kind}, {name}" for kind in ("box", "click") for name in asked]
     lines = [f"| data | objects | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
     for data, found in results.items():
-        cells = [f"{found[name][kind]:.2f}" for kind in ("box", "click") for name in WEIGHTS]
+        cells = [f"{found[name][kind]:.2f}" for kind in ("box", "click") for name in asked]
         lines.append(f"| {data} | {found['objects']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -106,10 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.benchmark prompts_2d", description=__doc__.split("\n\n")[1])
     parser.add_argument("data", type=Path, nargs="+", help="folders with images/, masks/, labels.json, or data lists")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the means here too")
+    parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS), help="all by default")
+    parser.add_argument("--images", type=int, help="of each set, evenly spread; all by default")
     options = parser.parse_args(arguments)
-    answers = {WEIGHTS[0]: Answers(), WEIGHTS[1]: Answers(prompt_path=None)}
     try:
-        results = {data.name if data.is_dir() else data.parent.name: measure(data, answers) for data in options.data}
+        bring()
+        answers = {name: Answers(**WEIGHTS[name]) for name in options.weights}
+        named = {data.name if data.is_dir() else data.parent.name: data for data in options.data}
+        results = {name: measure(data, answers, options.images) for name, data in named.items()}
     except ValueError as problem:
         print(f"not measured: {problem}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""Images as the network takes them: three channels of 0 to 255, then SAM's normalisation."""
+"""Images as they are shown to a network: three channels of 0 to 255; SAM's normalisation."""
 
 from __future__ import annotations
 
@@ -75,35 +75,6 @@ class LoadImage2Dd(MapTransform):
             "notes": json.dumps(pixels.notes),
         }
         return MetaTensor(shown.expand(3, -1, -1).contiguous(), affine=np.eye(3), meta=meta)
-
-
-class SAMNormalised(MapTransform):
-    """(3, H, W) of 0 to 255 -> mean 0 and deviation 1 over SAM's training images."""
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = normalise(d[key])
-        return d
-
-
-class ToNetworkSized(MapTransform):
-    """(3, H, W) -> (3, size, size), see :func:`to_network_size`; a plain tensor.
-
-    Args:
-        keys: of the images.
-        size: pixels a side.
-    """
-
-    def __init__(self, keys: KeysCollection = "image", size: int = 256) -> None:
-        super().__init__(keys)
-        self.size = size
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = to_network_size(torch.as_tensor(d[key]), self.size)
-        return d
 
 
 def to_network_size(image: Tensor, size: int | Sequence[int]) -> Tensor:

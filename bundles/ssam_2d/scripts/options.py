@@ -29,6 +29,7 @@ from .common.options.kinds import (
 )
 from .common.options.shared import Clicks, Results, Run, Workflow
 from .common.options.words import Said
+from .view import VIEWS
 
 Between = Annotated[Number, Field(gt=0, lt=1), Said("a number between 0 and 1")]
 Axis = Annotated[Whole, Field(ge=0, le=2), Said("a stored axis 0, 1 or 2")]
@@ -38,7 +39,7 @@ class _Workflow(Workflow):
     """What every configuration of this bundle has."""
 
     # A network_def laid over this one need not ask for the first two, nor labels given by hand for the last.
-    others = (*Workflow.others, "text_dim", "prompt_path", "metadata")
+    others = (*Workflow.others, "text_dim", "prompt_path", "box_path", "view", "metadata")
 
     image_size: Annotated[Whole, Field(ge=16, le=4096, multiple_of=16)] = Field(
         description="pixels a side of what the network is shown"
@@ -71,6 +72,11 @@ class Inference(_Workflow, Clicks, Results):
     max_clicks: Count = Field(description="the most clicks of an object")
     amp: Switch = Field(description="half precision")
     embedding_cache_bytes: Bytes = Field(description="of embeddings that are kept for the next request")
+    view: Literal[VIEWS] = Field(description="how a picture is made a square: stretched, or padded as SAM or MedSAM do")
+    box_path: Path | None = Field(
+        description="LiteMedSAM's weights, which answer boxes without a name; lite_medsam: those in the user's cache, "
+        "where they are; null for prompt_path"
+    )
     prompt_path: Path | None = Field(
         description="the SAM that answers clicks and boxes without a name; null for the weights themselves"
     )
@@ -120,6 +126,8 @@ class Evaluation(_Data):
 class Training(_Data, Run):
     """train.json."""
 
+    view: Literal[VIEWS] = Field(description="how a picture is made a square: stretched, or padded as SAM or MedSAM do")
+
     # Of experiments, which say how to score too.
     others = (*_Data.others, "overlaps")
 
@@ -140,6 +148,8 @@ class Training(_Data, Run):
 
 class BaseTraining(Training):
     """train_base.json on train.json."""
+
+    view: Literal["stretch"] = Field(description="how a picture is made a square: parts of it, stretched")
 
     read_size: Count = Field(description="pixels a side of what the part that is shown is cut from")
     zoom: Annotated[tuple[Positive, Positive], Said("[least, most]")] = Field(

@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 from torch.nn import functional as F
 
-from .images import SAM_MEAN, normalise, to_network_size
+from .images import SAM_MEAN, SAM_STD, normalise, to_network_size
 
 VIEWS = ("stretch", "sam", "medsam")
 
@@ -70,6 +70,13 @@ class View:
         """(..., 3, size, size) of 0 to 255 -> what the network takes."""
         return square / 255 if self.how == "medsam" else normalise(square)
 
+    def displayed(self, image: Tensor) -> Tensor:
+        """What :meth:`normalised` took, 0 to 255, from what it gave."""
+        if self.how == "medsam":
+            return image * 255
+        mean, std = (image.new_tensor(v)[:, None, None] for v in (SAM_MEAN, SAM_STD))
+        return image * std + mean
+
     def __call__(self, picture: Tensor) -> Tensor:
         """(3, H, W) of 0 to 255 -> (3, size, size), what the network takes."""
         return self.normalised(self.square(picture))
@@ -104,7 +111,7 @@ class ToSquared(MapTransform):
         height, width = self.view.sides(shape)
         for key in masks:
             mask = torch.as_tensor(d[key])
-            near = F.interpolate(mask[None].float(), (height, width), mode="nearest-exact")[0].to(mask.dtype)
+            near = F.interpolate(mask[None].float(), (height, width), mode="nearest")[0].to(mask.dtype)
             d[key] = F.pad(near, (0, self.view.size - width, 0, self.view.size - height))
         return d
 

@@ -54,6 +54,8 @@ def run_ssam(ssam_path, tmp_path, colour_network):
             weights = tmp_path / "stand_in.pt"
             torch.save(colour_network.state_dict(), weights)
             settings |= {"network_def": colour_network, "ckpt_path": str(weights), "prompt_path": None}
+        # What a developer has in the cache shall not change what tests see.
+        settings.setdefault("box_path", None)
         settings |= overrides
         config = settings.pop("config_file", [])
         run_configs(SSAM, ["inference.json", *config], **settings)

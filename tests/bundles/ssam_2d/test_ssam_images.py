@@ -16,7 +16,8 @@ from pictures import HEIGHT, WIDTH, gradient, write_dicom_slice, write_png16
 from PIL import Image
 
 from bundles.ssam_2d.scripts.image_files import read_pixels
-from bundles.ssam_2d.scripts.images import SAM_MEAN, SAM_STD, LoadImage2Dd, SAMNormalised, to_display
+from bundles.ssam_2d.scripts.images import SAM_MEAN, SAM_STD, LoadImage2Dd, to_display
+from bundles.ssam_2d.scripts.view import Normalised
 
 
 def load(path, **options) -> torch.Tensor:
@@ -121,7 +122,7 @@ def test_volume_of_one_slice_is_shown_as_on_a_screen(tmp_path):
 
 def test_normalisation_is_sams(tmp_path):
     image = to_display(torch.full((3, 2, 2), 100, dtype=torch.uint8))
-    normed = SAMNormalised("image")({"image": image})["image"]
+    normed = Normalised("image")({"image": image})["image"]
     assert normed[:, 0, 0].tolist() == pytest.approx([(100 - m) / s for m, s in zip(SAM_MEAN, SAM_STD, strict=True)])
 
 

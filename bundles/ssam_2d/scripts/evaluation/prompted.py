@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..common.clicks import deepest_point
-from ..images import normalise, to_network_size
+from ..view import View
 from .whole_image import WholeImageInferer
 
 PROMPTS = ("point", "box", "text+point", "text+box")
@@ -26,15 +25,15 @@ class PromptedInferer(WholeImageInferer):
 
     Args:
         labels: see :class:`.inferer.WholeImageInferer`.
-        image_size: likewise.
+        view: likewise.
         prompts: ``point``, ``box``, or one of them beside the name: ``text+point``, ``text+box``.
 
     Raises:
         ValueError: other prompts.
     """
 
-    def __init__(self, labels: Sequence[str], image_size: int = 256, prompts: str = "point") -> None:
-        super().__init__(labels, image_size)
+    def __init__(self, labels: Sequence[str], view: View | None = None, prompts: str = "point") -> None:
+        super().__init__(labels, view)
         if prompts not in PROMPTS:
             raise ValueError(f"prompts {prompts!r}: expected {', '.join(PROMPTS)}")
         self.named, self.shape = prompts.startswith("text+"), prompts.removeprefix("text+")
@@ -51,8 +50,7 @@ class PromptedInferer(WholeImageInferer):
 
     def _ask(self, image: Tensor, masks: Tensor, network: nn.Module, names: Sequence[str]) -> Tensor:
         """(3, H, W) and (K, H, W) bool -> (K, H, W)."""
-        height, width = image.shape[1:]
-        scale = torch.tensor([self.image_size / width, self.image_size / height], device=image.device)
+        scale = torch.tensor(self.view.scale(image.shape[1:]), device=image.device)
         prompts: dict[str, Tensor] = {}
         if self.shape == "point":
             rows_columns = [deepest_point(mask.cpu().numpy()) for mask in masks]
@@ -63,9 +61,9 @@ class PromptedInferer(WholeImageInferer):
             prompts["boxes"] = _scaled(_boxes(masks).unflatten(-1, (2, 2)), scale).flatten(-2)
         if self.named:
             prompts["features"] = network.label_features[[network.labels.index(name) for name in names]]
-        embedding = network.encode(normalise(to_network_size(image, self.image_size))[None])
+        embedding = network.encode(self.view(image)[None])
         logits, _ = network.decode(embedding, **prompts)
-        return F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)[0].sigmoid()
+        return self.view.back(logits, image.shape[1:])[0].sigmoid()
 
 
 def _scaled(places: Tensor, scale: Tensor) -> Tensor:

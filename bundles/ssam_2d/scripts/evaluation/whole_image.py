@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..images import normalise, to_network_size
+from ..view import View
 
 
 class WholeImageInferer(Inferer):
@@ -21,19 +20,19 @@ class WholeImageInferer(Inferer):
 
     Args:
         labels: the names to look for, each one of the network's.
-        image_size: pixels a side of what the network is shown.
+        view: how the network sees a picture.
     """
 
-    def __init__(self, labels: Sequence[str], image_size: int = 256) -> None:
-        self.labels, self.image_size = list(labels), image_size
+    def __init__(self, labels: Sequence[str], view: View | None = None) -> None:
+        self.labels, self.view = list(labels), view or View()
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """(B, 3, H, W) of 0 to 255 -> probabilities (B, L, H, W)."""
         images = torch.as_tensor(inputs)
-        squares = torch.stack([normalise(to_network_size(image, self.image_size)) for image in images])
+        squares = torch.stack([self.view(image) for image in images])
         features = network.label_features[[network.labels.index(name) for name in self.labels]]
         logits, _ = network.decode(network.encode(squares), features)
-        return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False).sigmoid()
+        return self.view.back(logits, images.shape[2:]).sigmoid()
 
 
 def masks_of(probability: Tensor, threshold: float, overlaps: bool) -> Tensor:

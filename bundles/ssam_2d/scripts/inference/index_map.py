@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..common.digits import rounded
 from ..common.prompts import ObjectPrompt
@@ -45,9 +44,8 @@ class IndexMap:
         return cls(torch.zeros(size, dtype=dtype, device=device), torch.full(size, threshold, device=device), every)
 
     def add(self, index: int, target: Target, place: int, logits: Tensor, iou: float) -> None:
-        """A target's logits (h, w) in one slice; ``place`` is that among all targets."""
-        size = self.labels.shape[1:]
-        found = F.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0].sigmoid()
+        """A target's logits (H, W) in one slice; ``place`` is that among all targets."""
+        found = logits.sigmoid()
         won = found > self.probability[index]
         self.labels[index][won] = target.value
         self.probability[index] = torch.maximum(self.probability[index], found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from ..common.bounded_cache import BoundedCache, digest, tensor_bytes
 from ..common.flags import flag
 from ..common.weights import weights_key
-from ..images import normalise, to_network_size
+from ..view import View
 from .adapters import AdapterBank
 from .index_map import IndexMap, summarise
 from .prompt_network import PromptNetwork
@@ -35,12 +36,13 @@ class NamedInferer(Inferer):
     costs the decoder alone.
 
     Args:
-        image_size: pixels a side of what the network is shown; a multiple of its patch.
+        view: how the network sees a picture; its size is a multiple of the network's patch.
         threshold: probability above which a pixel belongs to a label.
         probabilities: give those of every label too.
         text_model: encodes names that are none of the labels, see :func:`..name_features.name_features`.
         adapters: to choose from by the request.
-        prompt_network: answers clicks and boxes without a name.
+        prompt_network: answers clicks without a name, and boxes where ``box_network`` does not.
+        box_network: answers boxes without a name.
         amp: compute in half precision.
         cache_bytes: of the embeddings that are kept.
         progress: show a progress bar over the slices of a volume.
@@ -51,25 +53,26 @@ class NamedInferer(Inferer):
 
     def __init__(
         self,
-        image_size: int = 256,
+        view: View | None = None,
         threshold: float = 0.5,
         probabilities: bool = False,
         text_model: str | None = None,
         adapters: AdapterBank | None = None,
         prompt_network: PromptNetwork | None = None,
+        box_network: PromptNetwork | None = None,
         amp: bool = False,
         cache_bytes: int = 1 << 28,
         progress: bool = True,
     ) -> None:
         super().__init__()
-        if image_size < 1 or not 0 < threshold < 1:
-            raise ValueError(f"image_size {image_size}, threshold {threshold}: expected pixels, and a number in (0, 1)")
-        self.image_size = image_size
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold {threshold}: expected a number in (0, 1)")
+        self.view = view or View()
         self.threshold = threshold
         self.probabilities = flag("probabilities", probabilities)
         self.text_model = text_model
         self.adapters = adapters
-        self.prompt_network = prompt_network
+        self.prompt_network, self.box_network = prompt_network, box_network
         self.amp = flag("amp", amp)
         self.cache = BoundedCache(cache_bytes, tensor_bytes)
         self.progress = progress
@@ -97,8 +100,11 @@ class NamedInferer(Inferer):
         labels = scene.as_stored(found.labels[None])
         result = MetaTensor(labels if labels.dtype == torch.uint8 else labels.to(torch.uint16), meta=dict(inputs.meta))
         summary = {**summarise(scene, targets, found), **used, "adapter": scene.adapter}
-        other = any(one is not network for one, _ in answering)
-        summary["prompt_weights"] = self.prompt_network.described if other else None
+        summary["notes"] += self._notes(answering)
+        answered = {target.value: one.described for one in answering for target in one.targets}
+        for described in summary["objects"]:
+            if "prompts" in described:
+                described["prompts"]["weights"] = answered[described["label"]]
         result = result[None]
         result.is_batch = inputs.is_batch
         # A collated batch is taken apart again later: whatever lies in its meta needs a place for the batch.
@@ -115,41 +121,46 @@ class NamedInferer(Inferer):
             raise ValueError(f"use_adapter {choice!r}, but none was loaded: give adapter, a path or {{name: path}}")
         return nullcontext()
 
-    def _answering(self, targets: list[Target], network: nn.Module) -> list[tuple[nn.Module, list[Target]]]:
+    def _answering(self, targets: list[Target], network: nn.Module) -> list[Answering]:
         """Each network that is needed, with what it is asked for."""
-        other = network
-        if self.prompt_network and any(target.features is None for target in targets):
-            other = self.prompt_network.of(network)
-        if other is network:
-            return [(network, targets)]
-        named, unnamed = ([t for t in targets if (t.features is None) is without] for without in (False, True))
-        return [(one, asked) for one, asked in ((network, named), (other, unnamed)) if asked]
+        asked: dict[PromptNetwork | None, list[Target]] = {}
+        for target in targets:
+            others = [self.prompt_network] if target.features is None else []
+            if others and target.boxes:
+                others.insert(0, self.box_network)
+            other = next((one for one in others if one and one.of(network) is not network), None)
+            asked.setdefault(other, []).append(target)
+        return [
+            Answering(other.of(network), other.view, wanted, other.described)
+            if other
+            else Answering(network, self.view, wanted)
+            for other, wanted in asked.items()
+        ]
 
     def _segment(
-        self, scene: Scene, targets: list[Target], answering: list[tuple[nn.Module, list[Target]]]
+        self, scene: Scene, targets: list[Target], answering: list[Answering]
     ) -> tuple[IndexMap, dict[str, Any]]:
         """The index map, and the time and what was computed or known for it."""
         found = IndexMap.empty(scene, targets, self.threshold, self.probabilities)
-        keyed = [(network, weights_key(network), asked) for network, asked in answering]
+        keys = [weights_key(one.network) for one in answering]
         places = {target.value: place for place, target in enumerate(targets)}
         seconds = {"encode": 0.0, "decode": 0.0}
         needed, reused, device = 0, 0, scene.slices.device
-        rows, columns = scene.shape
-        scale = self.image_size / columns, self.image_size / rows
         indices = [i for i in range(len(scene.slices)) if any(t.is_in(i) for t in targets)]
         bar = tqdm(indices, desc="slices", unit="slice", disable=not self.progress or len(indices) < 2, leave=False)
         for index in bar:
-            for network, weights, asked in keyed:
-                here = [target for target in asked if target.is_in(index)]
+            for one, key in zip(answering, keys, strict=True):
+                here = [target for target in one.targets if target.is_in(index)]
                 if not here:
                     continue
                 start = now(device)
                 with torch.autocast(device.type, enabled=self.amp):
-                    embedding, known = self._embed(scene.picture(index), weights, network)
+                    embedding, known = self._embed(one, scene.picture(index), key)
                     encoded, needed, reused = now(device), needed + 1, reused + known
-                    answers = decode(network, embedding, here, index, scale)
-                for target, answer in zip(here, answers, strict=True):
-                    found.add(index, target, places[target.value], *answer)
+                    answers = decode(one.network, embedding, here, index, one.view.scale(scene.shape))
+                for target, (logits, iou) in zip(here, answers, strict=True):
+                    on_pixels = one.view.back(logits[None, None], scene.shape)[0, 0]
+                    found.add(index, target, places[target.value], on_pixels, iou)
                 seconds["encode"] += encoded - start
                 seconds["decode"] += now(device) - encoded
         return found, {
@@ -157,9 +168,24 @@ class NamedInferer(Inferer):
             "seconds": {k: round(v, 4) for k, v in seconds.items()},
         }
 
-    def _embed(self, picture: Tensor, weights: tuple, network: nn.Module) -> tuple[Tensor, bool]:
-        square = normalise(to_network_size(picture, self.image_size))[None]
-        return self.cache.get((digest(square), weights, self.amp), None, lambda: network.encode(square))
+    def _embed(self, one: Answering, picture: Tensor, key: tuple) -> tuple[Tensor, bool]:
+        square = one.view(picture)[None]
+        return self.cache.get((digest(square), key, self.amp), None, lambda: one.network.encode(square))
+
+    def _notes(self, answering: list[Answering]) -> list[str]:
+        """What the user may not expect of who answered."""
+        boxed = any(target.boxes and target.features is None for one in answering for target in one.targets)
+        return [self.box_network.missing] if boxed and self.box_network is not None and self.box_network.missing else []
+
+
+@dataclass
+class Answering:
+    """A network, how it sees, what it is asked for, and its file where that is not the run's own weights."""
+
+    network: nn.Module
+    view: View
+    targets: list[Target]
+    described: dict[str, str] | None = None
 
 
 def now(device: torch.device) -> float:

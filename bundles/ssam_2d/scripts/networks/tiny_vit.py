@@ -126,13 +126,13 @@ class MBConv(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(width, 4 * width)
-        self.conv2 = ConvNorm(4 * width, 4 * width, 3, groups=4 * width)
+        self.conv1, self.act1 = ConvNorm(width, 4 * width), nn.GELU()
+        self.conv2, self.act2 = ConvNorm(4 * width, 4 * width, 3, groups=4 * width), nn.GELU()
         self.conv3 = ConvNorm(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same."""
-        return F.gelu(x + self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x))))))
+        return F.gelu(x + self.conv3(self.act2(self.conv2(self.act1(self.conv1(x))))))
 
 
 class Downsample(nn.Module):
@@ -140,13 +140,13 @@ class Downsample(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(inputs, outputs)
-        self.conv2 = ConvNorm(outputs, outputs, 3, stride, groups=outputs)
+        self.conv1, self.act1 = ConvNorm(inputs, outputs), nn.GELU()
+        self.conv2, self.act2 = ConvNorm(outputs, outputs, 3, stride, groups=outputs), nn.GELU()
         self.conv3 = ConvNorm(outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h / stride, w / stride)."""
-        return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
+        return self.conv3(self.act2(self.conv2(self.act1(self.conv1(x)))))
 
 
 class Stage(nn.Module):
@@ -232,9 +232,9 @@ class MLP(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc1, self.act = nn.Linear(width, 4 * width), nn.GELU()
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
-        return self.fc2(F.gelu(self.fc1(self.norm(x))))
+        return self.fc2(self.act(self.fc1(self.norm(x))))

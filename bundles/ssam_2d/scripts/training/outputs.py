@@ -19,7 +19,7 @@ from ..checkpoints import PARTS
 from ..common.files import check_writable, whole_files
 from ..common.overlay import Picture, save_overlay
 from ..common.svd_affine import Adaptation
-from ..images import SAM_MEAN, SAM_STD
+from ..view import View
 from .adaptation import Tuned, label_features
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class AdapterWriter:
         adaptation: of the network.
         best: the file that BestWeights wrote of :class:`.adaptation.Tuned`.
         validation: items with ``image`` (3, S, S), normalised, and ``label`` (L, S, S); may be empty.
+        view: how the network sees them.
         previews: how many of them are shown.
     """
 
@@ -74,10 +75,11 @@ class AdapterWriter:
         adaptation: Adaptation,
         best: str | Path,
         validation: Sequence[Mapping[str, Any]] = (),
+        view: View | None = None,
         previews: int = 8,
     ) -> None:
         self.folder, self.adaptation, self.best = Path(folder), adaptation, Path(best)
-        self.validation, self.previews = validation, previews
+        self.validation, self.view, self.previews = validation, view or View(), previews
         check_writable(self.folder)
 
     def attach(self, engine: Engine) -> None:
@@ -108,7 +110,8 @@ class AdapterWriter:
         for item in (self.validation[int(i)] for i in shown):
             logits = network(torch.as_tensor(item["image"])[None].to(device))[0].cpu()
             found, truth = index_map(logits), index_map(item["label"].float() - 0.5)
-            pictures.append(Picture(as_picture(item["image"]), found.numpy(), truth=truth.numpy()))
+            picture = self.view.displayed(torch.as_tensor(item["image"]).cpu()).permute(1, 2, 0).clamp(0, 255)
+            pictures.append(Picture(picture.numpy(), found.numpy(), truth=truth.numpy()))
         save_overlay(path, pictures, dict(enumerate(network.labels, start=1)))
 
 
@@ -116,9 +119,3 @@ def index_map(logits: Tensor) -> Tensor:
     """(L, H, W) -> (H, W): the label of the highest logit where that is above zero, 1 for the first; else 0."""
     highest, label = logits.max(0)
     return torch.where(highest > THRESHOLD, label + 1, 0)
-
-
-def as_picture(image: Tensor) -> np.ndarray:
-    """(3, H, W) in SAM's normalisation -> (H, W, 3) of 0 to 255."""
-    values = torch.as_tensor(image).permute(1, 2, 0).cpu() * torch.tensor(SAM_STD) + torch.tensor(SAM_MEAN)
-    return values.clamp(0, 255).numpy()

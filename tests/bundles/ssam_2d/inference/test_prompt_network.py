@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from small_sam import sam_state, small_sam
 
+from bundles.ssam_2d.scripts import lite_medsam
 from bundles.ssam_2d.scripts.inference.prompt_network import PromptNetwork
 
 BUSI = Path(__file__).parents[4].parent / "shared" / "data" / "busi100"
@@ -55,12 +56,13 @@ def test_a_prompt_without_a_name_is_answered_by_the_sam_and_a_name_by_the_tuned_
     _, named, alone = asked("tuned.pt", objects={"spleen": objects["spleen"]}, labels=["liver"], **path)
     assert np.array_equal(found["thing"], plain["thing"])
     assert np.array_equal(found["liver"], named["liver"]) and np.array_equal(found["spleen"], named["spleen"])
-    assert described["prompt_weights"]["file"] == "sam.pt" and described["weights"]["file"] == "tuned.pt"
-    # Nobody needed them: they were not read.
-    assert alone["prompt_weights"] is None
+    answered = {thing["name"]: thing["prompts"]["weights"] for thing in described["objects"] if "prompts" in thing}
+    assert answered["thing"]["file"] == "sam.pt" and answered["spleen"] is None
+    assert described["weights"]["file"] == "tuned.pt" and not alone["notes"]
     assert described["embeddings"] == {"computed": 2, "reused": 0}
     _, tuned, described = asked("tuned.pt", objects={"thing": {"box": BOX}}, prompt_path=None)
-    assert not np.array_equal(tuned["thing"], plain["thing"]) and described["prompt_weights"] is None
+    assert not np.array_equal(tuned["thing"], plain["thing"])
+    assert described["objects"][0]["prompts"]["weights"] is None
 
 
 def test_weights_that_are_missing_or_of_another_network_are_named_with_the_remedy(refused, weights):
@@ -102,3 +104,39 @@ def test_the_shipped_weights_answer_boxes_and_clicks_on_real_images(run_ssam, tm
             scores[kind].append(2 * (found & truth).sum() / (found.sum() + truth.sum()))
     # The weights that were tuned by names alone: 0.4 and less.
     assert np.mean(scores["box"]) > 0.6 and np.mean(scores["click"]) > 0.5, scores
+
+
+def test_where_litemedsam_is_not_here_the_result_says_who_answered_a_box_instead(asked, weights, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    objects = {"thing": {"box": BOX}, "other": {"foreground": [[9, 9]]}}
+    settings = {"prompt_path": weights / "sam.pt", "box_path": "lite_medsam"}
+    _, _, described = asked("tuned.pt", objects=objects, **settings)
+    assert [thing["prompts"]["weights"]["file"] for thing in described["objects"]] == ["sam.pt", "sam.pt"]
+    assert len(described["notes"]) == 1 and "python -m tools.lite_medsam" in described["notes"][0]
+    for kind in ({"objects": {"other": objects["other"]}}, {"labels": ["liver"]}):
+        assert not asked("tuned.pt", **kind, **settings)[2]["notes"]
+
+
+def test_a_box_file_that_is_missing_or_no_litemedsam_is_refused(refused, weights):
+    settings = {"image": weights / "a.png", "image_size": 32, "network_def": small_sam(), "box": BOX}
+    settings |= {"ckpt_path": weights / "tuned.pt"}
+    refused("none.pt: no such file.*give box_path", **settings, box_path=weights / "none.pt")
+    refused("sam.pt.*give box_path", **settings, box_path=weights / "sam.pt")
+
+
+@pytest.mark.skipif(lite_medsam.found() is None, reason=f"LiteMedSAM is not here: {lite_medsam.COMMAND} brings it")
+def test_litemedsam_answers_boxes_and_others_answer_clicks(asked, weights, caplog):
+    objects = {"thing": {"box": BOX}, "other": {"foreground": [[9, 9]]}}
+    settings = {"prompt_path": weights / "sam.pt"}
+    _, published, described = asked("tuned.pt", objects=objects, box_path="lite_medsam", **settings)
+    answered = {thing["name"]: thing["prompts"]["weights"] for thing in described["objects"]}
+    assert answered["thing"]["sha256"] == lite_medsam.SHA256[:16] and answered["other"]["file"] == "sam.pt"
+    # Weights of another hash that fit are taken, with a warning that names both hashes.
+    state = torch.load(lite_medsam.found(), weights_only=True)
+    state["mask_decoder.output_upscaling.3.bias"] += 0.5
+    torch.save(state, weights / "other.pth")
+    _, other, described = asked("tuned.pt", objects=objects, box_path=weights / "other.pth", **settings)
+    assert "other.pth is not the published LiteMedSAM" in caplog.text and lite_medsam.SHA256 in caplog.text
+    assert described["objects"][0]["prompts"]["weights"]["file"] == "other.pth"
+    assert not np.array_equal(published["thing"], other["thing"])
+    assert np.array_equal(published["other"], other["other"])

@@ -134,7 +134,7 @@ def test_what_is_tuned(tmp_path, base, folder, paper):
 
 def test_it_learns(tmp_path, base, folder):
     settings = {**TRAINED, "learning_rate": 0.003, "validation_share": 0.0, "previews": 0}
-    frozen = {"train#random_transforms#transforms": [{"_target_": "scripts.images.SAMNormalised", "keys": "image"}]}
+    frozen = {"train#random_transforms#transforms": [{"_target_": "scripts.view.Normalised", "keys": "image"}]}
     seen = []
     for epochs in (1, 40):
         settings["max_epochs"] = epochs
