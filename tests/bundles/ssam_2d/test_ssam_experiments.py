@@ -164,8 +164,9 @@ class TestPromptedInferer:
     @pytest.fixture
     def inferer(self, ssam_path):
         from scripts.evaluation.prompted import PromptedInferer
+        from scripts.view import View
 
-        return lambda prompts: PromptedInferer(["a", "b", "c"], self.SIZE, prompts)
+        return lambda prompts: PromptedInferer(["a", "b", "c"], View(size=self.SIZE), prompts)
 
     @pytest.fixture
     def truth(self):

@@ -15,6 +15,7 @@ from training_runs import make_folder, make_list, run, tiny_base
 from bundles.ssam_2d.scripts.evaluation.scored_labels import scored_labels
 from bundles.ssam_2d.scripts.evaluation.scores import as_index_map, label_scores
 from bundles.ssam_2d.scripts.evaluation.whole_image import WholeImageInferer, masks_of
+from bundles.ssam_2d.scripts.view import View
 from common.label_names import to_tensor
 
 
@@ -159,7 +160,7 @@ def test_rows_of_an_image():
 
 
 def test_the_image_keeps_its_own_pixels():
-    inferer = WholeImageInferer(["square", "half"], 32)
+    inferer = WholeImageInferer(["square", "half"], View(size=32))
     found = inferer(torch.rand(1, 3, 64, 48) * 255, SquareNetwork())
     assert found.shape == (1, 2, 64, 48)
     assert bool((found[0, 0, 18:46, 14:34] > 0.5).all()) and float(found[0, 0, :10].max()) < 0.5

@@ -74,7 +74,10 @@ def test_labels(refused, picture, colour_network):
         ({"background": [[4, 5]]}, "nothing says where the object is"),
         ({"points": [[4, 5], [6, 7]], "point_labels": [1]}, "2 points and point_labels"),
         ({"box": [20, 3, 4, 9]}, "minimum above its maximum"),
-        ({"objects": {"a": {"scribble": "a.png"}}}, "a scribble or a mask was given; expected names, clicks or boxes"),
+        (
+            {"objects": {"a": {"scribble": "a.png"}}},
+            "a scribble, a lasso or a mask was given; expected names",
+        ),
         ({"objects": {"a": {"wrong": 1}}}, "has 'wrong'"),
     ],
 )
