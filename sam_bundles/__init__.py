@@ -9,18 +9,21 @@ clone it lies in ``bundles``.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 __all__ = ["Engine", "Session"]
 
+SESSION = f"{__name__}.fastsam3d.scripts.session"
 _root = Path(__file__).resolve().parents[1]
-IN_CLONE = (_root / "bundles" / "fastsam3d" / "configs").is_dir()
-SESSION = "bundles.fastsam3d.scripts.session" if IN_CLONE else f"{__name__}.fastsam3d.scripts.session"
-if IN_CLONE:
-    # What is installed beside this file lies elsewhere there: common in the root, the server in tools.
-    __path__ += [str(_root), str(_root / "tools")]
+if (_root / "bundles" / "fastsam3d" / "configs").is_dir():
+    # The clone: what is installed beside this file lies elsewhere in it.
+    __path__ += [str(_root), str(_root / "bundles"), str(_root / "tools")]
+    if any(Path(place).resolve() == _root for place in sys.path):
+        # The name that all else in the clone has for it, so that it is imported once.
+        SESSION = "bundles.fastsam3d.scripts.session"
 
 
 def __getattr__(name: str) -> Any:
