@@ -14,10 +14,11 @@ from typing import Any
 from .files import check_path, check_writable
 from .flags import flag
 
+DICOM = (".dcm", ".dicom", ".ima")
 # Of images, those of two parts first: what is left of a name is the image's.
 ENDINGS = (
     *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh"),
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom", ".ima"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", *DICOM),
 )
 # What every description of a result says, and the files that it names.
 DESCRIBED = {"image", "mask", "bundle_version"}
@@ -86,7 +87,8 @@ class ResultFiles:
             extension: of the index map.
 
         Raises:
-            ValueError: the index map would take the place of the image, or of a file that is no result.
+            ValueError: the index map would take the place of the image, of another image's result, or of a file that is
+                no result.
         """
         folder, stem = self._names(source)
         check_place(folder / (stem + extension), source)
@@ -99,9 +101,18 @@ class ResultFiles:
 
 
 def check_place(file: Path, source: str | Path) -> None:
-    """Raises ValueError where the result of an image would take the place of the image, or of what is no result."""
+    """Raises ValueError where the result of an image would take the place of the image, of another image's result, or
+    of what is no result.
+    """
     if _places(file)[0] in _places(source):
         raise ValueError(f"{source}: the index map would overwrite the image; expected an output_postfix")
+    beside = file.with_name(f"{stem_of(file.name)}.json")
+    described = _description(beside).get("image")
+    if described and _places(described)[0] != _places(source)[0]:
+        raise ValueError(
+            f"{beside}: describes the result of {described}, which that of {source} would overwrite; expected another "
+            "output_dir or output_postfix"
+        )
     if file.exists() and not is_result(file):
         raise ValueError(
             f"{file}: is there already and is no result of an earlier run, which {stem_of(file.name)}.json would "
@@ -110,9 +121,13 @@ def check_place(file: Path, source: str | Path) -> None:
 
 
 def case_name(path: str | Path) -> str:
-    """The name of an image file or of a folder without its extension; a link has its own name, not its target's."""
+    """The name of an image file or of a folder without its extension; a link has its own name, not its target's.
+
+    A DICOM file keeps its extension: what was exported from ``x.dcm`` is ``x.png`` or ``x.nii.gz`` beside it.
+    """
     # Made absolute, because "." and ".." have no name.
-    return stem_of(Path(os.path.abspath(Path(path).expanduser())).name)
+    name = Path(os.path.abspath(Path(path).expanduser())).name
+    return name if name.lower().endswith(DICOM) else stem_of(name)
 
 
 def stem_of(name: str) -> str:
@@ -125,13 +140,19 @@ def is_result(file: Path) -> bool:
     """Whether a description beside a file says that it is the result of an earlier run: its mask or a picture of it."""
     stem = stem_of(file.name)
     for described in dict.fromkeys((stem, stem.removesuffix("_overlay"), stem.removesuffix("_probabilities"))):
-        try:
-            content = json.loads(file.with_name(f"{described}.json").read_bytes())
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict) and content.keys() >= DESCRIBED:
+        content = _description(file.with_name(f"{described}.json"))
+        if content:
             return file.name in (*(content.get(key) for key in NAMED), f"{described}.png")
     return False
+
+
+def _description(file: Path) -> dict[str, Any]:
+    """What a result says of itself; nothing where the file is not there or describes none."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and content.keys() >= DESCRIBED else {}
 
 
 def _places(path: str | Path) -> tuple[Path, Path]:

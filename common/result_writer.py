@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -92,7 +93,10 @@ class ResultWriterd(SaveImaged):
         """
         folder, stem = place
         weights = describe_weights(self.weights) if self.weights else None
-        described = {"image": str(image.meta["filename_or_obj"]), **result, "mask": stem + extension}
+        source = str(image.meta["filename_or_obj"])
+        # Whole, so that a later run knows whether it is another image of this name; of an array there is no file.
+        source = os.path.abspath(Path(source).expanduser()) if source else source
+        described = {"image": source, **result, "mask": stem + extension}
         described.update(weights=weights, bundle_version=self.version)
         with whole_files(folder) as side:
             described.update(self.write(side, stem, image, labels, described))

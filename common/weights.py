@@ -16,6 +16,9 @@ from ignite.engine import Engine
 from monai.handlers import CheckpointLoader
 from torch import Tensor, nn
 
+ENDINGS = (".pt", ".pth", ".safetensors")
+SHOWN = 5
+
 
 class WeightsLoader(CheckpointLoader):
     """MONAI's ``CheckpointLoader`` for one network, that says which weights do not fit it."""
@@ -93,7 +96,10 @@ def read_state(path: str | Path, mapped: bool = False) -> dict[str, Tensor]:
         ValueError: missing or unreadable file, or something else than names with tensors.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file; expected the network's weights, a state dict saved with torch.save")
+        raise ValueError(
+            f"{path}: no such file{_beside(Path(path))}; expected the network's weights, a state dict saved with "
+            f"torch.save"
+        )
     try:
         # Files of very old versions of torch are no zips, and cannot be mapped.
         mmap = mapped and zipfile.is_zipfile(path)
@@ -107,6 +113,14 @@ def read_state(path: str | Path, mapped: bool = False) -> dict[str, Tensor]:
             f"{path}: holds {type(state).__name__} and not names with tensors; expected a plain state dict"
         )
     return state
+
+
+def _beside(path: Path) -> str:
+    """Weights in the folder of a file that is not there, and in the folders beside it: it may have moved."""
+    folder = path.parent
+    found = sorted(str(f) for e in ENDINGS for f in (*folder.glob(f"*{e}"), *folder.glob(f"*/*{e}")) if f.is_file())
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f", but there is {', '.join(found[:SHOWN])}{more}" if found else ""
 
 
 def describe_weights(path: str | Path) -> dict[str, str]:

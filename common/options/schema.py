@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from ..last_sentence import end_with_the_sentence
 from .resolving import is_being_resolved, resolver_that_calls
-from .typed import as_typed, is_typed_none
+from .typed import as_typed, is_typed, is_typed_none, typed_configuration
 from .words import in_words, takes
 
 
@@ -33,6 +33,8 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     # Ids with a value that nothing may refer to: here what configurations say of themselves, for those who read them.
     others: ClassVar[tuple[str, ...]] = ("experiment",)
+    # The model of the configuration that this one lies on: options of it that are none of this one's do nothing here.
+    below: ClassVar[type[Options] | None] = None
 
     @classmethod
     def checked(cls) -> Options:
@@ -52,7 +54,11 @@ class Options(BaseModel):
         given.update({name: None for name in given if is_typed_none(name)})
         plain = {name: value for name, value in given.items() if not _is_reference(value)}
         known = {*cls.model_fields, *cls.others}
-        problems = [_unknown(name, cls.model_fields) for name in _unused(resolver) if name not in known]
+        # What a part referred to is unused where a value took its place.
+        problems = [_no_option(name) for name in _replaced(resolver) if name not in known] or [
+            _unknown(name, cls.model_fields) for name in _unused(resolver) if name not in known
+        ]
+        problems += [_without_effect(name, cls.below) for name in cls._idle(resolver) if not problems]
         values: dict[str, Any] = {}
         for name, value in plain.items():
             try:
@@ -78,6 +84,21 @@ class Options(BaseModel):
     def may_be(cls, name: str) -> str:
         """What the option may be, in words."""
         return in_words(cls.model_fields[name])
+
+    @classmethod
+    def _idle(cls, resolver: ReferenceResolver) -> list[str]:
+        """Options of the configuration below that were given, and that do nothing here."""
+        idle = [name for name in (cls.below.model_fields if cls.below else ()) if name not in cls.model_fields]
+        values = {name: resolver.items[name].get_config() for name in idle if name in resolver.items}
+        # Those that may be null are null where nobody gave them; of the others a value may be the default.
+        return [
+            name
+            for name, value in values.items()
+            if is_typed(name)
+            or value is not None
+            and not _is_reference(value)
+            and takes(cls.below.model_fields[name], type(None))
+        ]
 
     @classmethod
     def _check(cls, name: str, value: Any) -> Any:
@@ -147,6 +168,14 @@ def _unused(resolver: ReferenceResolver) -> list[str]:
     return [name for name, value in left.items() if value is not None and not _is_part(value)]
 
 
+def _replaced(resolver: ReferenceResolver) -> list[str]:
+    """Parts of the workflow in whose place a number, a text or a switch was typed."""
+    before = typed_configuration()
+    now = {name: resolver.items[name].get_config() for name in before if name in resolver.items}
+    parts = [name for name in now if isinstance(before[name], (list, Mapping)) or _is_reference(before[name])]
+    return [n for n in parts if isinstance(now[n], (str, int, float)) and not _is_reference(now[n])]
+
+
 def _is_part(value: Any) -> bool:
     """Whether it is built or evaluated by MONAI: a component, or a list of expressions or references."""
     if isinstance(value, list):
@@ -158,6 +187,14 @@ def _unknown(name: str, fields: Mapping[str, FieldInfo]) -> str:
     near = difflib.get_close_matches(name, fields, 1)
     remedy = f"did you mean {near[0]}?" if near else f"the options are {', '.join(fields)}"
     return f"{name}: there is no such option; {remedy}"
+
+
+def _without_effect(name: str, below: type[Options]) -> str:
+    return f"{name}: it has no effect here; expected it with {below.__doc__.rstrip('.')} alone"
+
+
+def _no_option(name: str) -> str:
+    return f"{name}: this is a part of the workflow and no option; expected --{name}#ARGUMENT for one of its arguments"
 
 
 def _short(value: Any) -> str:

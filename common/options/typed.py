@@ -9,10 +9,11 @@ as ``::``, which is how it separates the parts of an id.
 
 from __future__ import annotations
 
+import ast
 import sys
 from typing import Any
 
-from monai.bundle import ReferenceResolver
+from monai.bundle import ConfigParser, ReferenceResolver
 from pydantic.fields import FieldInfo
 
 from ..last_sentence import is_command_line
@@ -25,10 +26,14 @@ def as_typed(name: str, seen: Any, field: FieldInfo) -> Any:
     """The option's value as it was typed on MONAI's command line, else as it is seen in the configuration.
 
     Raises:
-        ValueError: a text with ``::`` that was not typed, which may have been ``#``.
+        ValueError: a text with ``::`` that was not typed, which may have been ``#``; a key that was typed twice in one
+            dictionary, of which fire keeps the last alone.
     """
     text = _typed(name)
     if text is not None:
+        twice = _key_twice(text)
+        if twice:
+            raise ValueError(f"{name}: the key {twice} comes twice; expected every key once")
         read = _read(text)
         if _as_stored(read) == seen and type(_as_stored(read)) is type(seen):
             if takes(field, str) and _is_misread(text, read, field):
@@ -39,10 +44,21 @@ def as_typed(name: str, seen: Any, field: FieldInfo) -> Any:
     return seen
 
 
+def is_typed(name: str) -> bool:
+    """Whether the option stands on MONAI's command line."""
+    return _typed(name) is not None
+
+
 def is_typed_none(name: str) -> bool:
     """Whether ``None`` was typed, which MONAI takes for nothing, so that the configuration's value would stay."""
     text = _typed(name)
     return text is not None and _read(text) is None
+
+
+def typed_configuration() -> dict[str, Any]:
+    """The configuration that the command line names, without what is typed beside it; empty in another program."""
+    text = _typed("config_file")
+    return ConfigParser.load_config_files(_read(text)) if text is not None else {}
 
 
 def _read(text: str) -> Any:
@@ -68,6 +84,20 @@ def _is_misread(text: str, read: Any, field: FieldInfo) -> bool:
     if isinstance(read, str):
         return text.strip()[:1] not in ("'", '"')
     return read is not None and not takes(field, type(read))
+
+
+def _key_twice(text: str) -> str | None:
+    """A key that comes twice in a dictionary, as it was typed; a bare word is a text to fire."""
+    try:
+        parsed = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    for node in ast.walk(parsed):
+        keys = [ast.unparse(key) for key in node.keys if key is not None] if isinstance(node, ast.Dict) else []
+        keys = [key.strip("'\"") for key in keys]
+        if len(set(keys)) < len(keys):
+            return next(key for key in keys if keys.count(key) > 1)
+    return None
 
 
 def _as_stored(value: Any) -> Any:

@@ -23,6 +23,8 @@ NOTED = 0.01
 # Directions of rows and columns may be so far from unit length and from a right angle.
 ORTHOGONAL = 1e-2
 SHOWN = 8
+# Without one of these nobody knows where a slice lies, and how large its pixels are.
+WANTED = {"PixelSpacing": "spacing", "ImagePositionPatient": "position", "ImageOrientationPatient": "orientation"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 REMEDY = "copy the series again, or give --irregular resample to have them interpolated"
 
@@ -74,7 +76,10 @@ def read_dicom(place: Path, reading: Reading) -> Volume:
         )
     if not found.slices:
         raise ValueError(f"{place}: no DICOM image among its files; expected the folder of one DICOM series")
-    stack = choose(stacks_of(found.slices), reading.series, place)
+    stacks = stacks_of(found.slices)
+    stack = choose(stacks, reading.series, place)
+    if reading.series is None and reading.irregular == "refuse":
+        _check_left([s for other in stacks if other is not stack for s in other.slices], stack, place)
     notes = list(stack.notes)
     if found.broken:
         notes.append(f"{len(found.broken)} files cannot be read and were left out: {_some(list(found.broken))}")
@@ -110,11 +115,28 @@ def _volume(stack: Stack, place: Path, reading: Reading, notes: list[str]) -> Vo
     return Volume(values.transpose(2, 1, 0), LPS_TO_RAS @ affine, [*notes, *line.notes, *done])
 
 
+def _check_left(left: Sequence[Slice], stack: Stack, place: Path) -> None:
+    """Raises ValueError where images that were left aside may be slices that do not say where they lie."""
+    first = stack.slices[0]
+    lost = [s for s in left if s.series == first.series and s.size == first.size and not s.aside and _unplaced(s)]
+    if lost and not _unplaced(first):
+        missing = dict.fromkeys(tag for s in lost for tag in _unplaced(s))
+        raise ValueError(
+            f"{place}: {len(lost)} images have no usable {' and no '.join(missing)}: {_some([s.name for s in lost])}; "
+            f"expected slices that say where they lie: export these again, move away what is no slice of the volume, "
+            f"or give --irregular resample to do without them"
+        )
+
+
+def _unplaced(s: Slice) -> list[str]:
+    """The tags that a slice lacks to have a place."""
+    return [tag for tag, name in WANTED.items() if getattr(s, name) is None]
+
+
 def _check_tags(stack: Stack, place: Path) -> None:
     """Raises ValueError where the slices do not say how large their pixels are and where they lie."""
     slices = stack.slices
-    wanted = {"PixelSpacing": "spacing", "ImagePositionPatient": "position", "ImageOrientationPatient": "orientation"}
-    missing = [tag for tag, name in wanted.items() if any(getattr(s, name) is None for s in slices)]
+    missing = dict.fromkeys(tag for s in slices for tag in _unplaced(s))
     if missing:
         raise ValueError(
             f"{place}: its {len(slices)} images ({slices[0].name}, ...) have no usable {' and no '.join(missing)}; "

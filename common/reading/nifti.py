@@ -61,9 +61,19 @@ def read_nifti(path: Path, reading: Reading, exact: bool = False) -> Stored:
             wants them.
 
     Raises:
-        ValueError: complex or colour voxels, numbers that float32 does not hold, an affine without size, too many.
+        ValueError: an impossible quaternion, an affine without size, complex or colour voxels, numbers that float32
+            does not hold, too many.
     """
-    image = open_nifti(path)
+    try:
+        image = open_nifti(path)
+    except ValueError as error:
+        # nibabel's words for a quaternion of which the first number would be the root of a negative one.
+        if not str(error).startswith("w2 should be positive"):
+            raise
+        raise ValueError(
+            f"{path}: its qform holds a quaternion that is no rotation, and it has no sform; expected one that says "
+            f"where left is: export the image again, or give it the affine of the scan that it belongs to"
+        ) from error
     reading.check_size(path, image.shape)
     kind = image.get_data_dtype().kind
     if kind == "c":

@@ -21,7 +21,8 @@ SUFFIXES = (".nii.gz", ".json", ".png")
         ("a/scan.mha", "scan"),
         ("dicom/folder/", "folder"),
         ("a/..", ""),
-        ("slice.dcm", "slice"),
+        # What was exported from it is slice.png.
+        ("slice.dcm", "slice.dcm"),
         ("photo.JPEG", "photo"),
         ("no_ending", "no_ending"),
     ],
@@ -97,6 +98,20 @@ def test_nothing_is_overwritten_but_earlier_results(tmp_path):
     (tmp_path / "b_seg.nii.gz").write_bytes(b"image")
     with pytest.raises(ValueError, match="the index map would overwrite the image"):
         same.place(tmp_path / "in" / "b.nii.gz", ".nii.gz")
+
+
+def test_the_result_of_another_image_of_the_same_name_is_kept(tmp_path, monkeypatch):
+    files = ResultFiles(tmp_path / "out")
+    described = {"image": str(tmp_path / "pat1" / "scan.nii.gz"), "mask": "scan_seg.nii.gz", "bundle_version": "1"}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "scan_seg.json").write_text(json.dumps(described))
+    for extension in (".nii.gz", ".mha"):
+        with pytest.raises(ValueError, match=r"describes the result of \S+pat1/scan.nii.gz, .* another output_dir"):
+            files.check([str(tmp_path / "pat2" / "scan.nii.gz")], lambda source, e=extension: (e, ".json"))
+    # The same image again, wherever it is called from.
+    (tmp_path / "pat1").mkdir()
+    monkeypatch.chdir(tmp_path / "pat1")
+    files.check(["scan.nii.gz"], lambda source: SUFFIXES)
 
 
 def test_results_that_overwrite_each_other(tmp_path):

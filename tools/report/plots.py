@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from common.drawn_names import drawn_name
 from tools.report.runs import Run, by_name, class_values
 
 CLICKS = re.compile(r"dice@(\d+)$")
@@ -40,7 +41,7 @@ def _dice_over_clicks(folder: Path, runs: Sequence[Run]) -> str | None:
         clicks = [k for k in clicks if all(f"dice@{k}" in run.report["mean"] for run in group)]
         if clicks:
             dice = np.array([[run.report["mean"][f"dice@{k}"] for k in clicks] for run in group])
-            axes.plot(clicks, dice.mean(axis=0), "o-", label=name)
+            axes.plot(clicks, dice.mean(axis=0), "o-", label=drawn_name(name))
             axes.fill_between(clicks, dice.min(axis=0), dice.max(axis=0), alpha=0.2)
     if not axes.lines:
         return None
@@ -71,9 +72,9 @@ def _boxes_by_class(folder: Path, runs: Sequence[Run]) -> str | None:
         )  # fmt: skip
         for box in boxes["boxes"]:
             box.set(facecolor=colour, alpha=0.5)
-        axes.plot([], [], "s", color=colour, alpha=0.5, label=name)
+        axes.plot([], [], "s", color=colour, alpha=0.5, label=drawn_name(name))
     axes.set(ylabel=f"{metric}, lowest to highest case", ylim=(0, 1), xlim=(-0.6, len(classes) - 0.4))
-    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", fontsize=8)
+    axes.set_xticks(range(len(classes)), [drawn_name(c) for c in classes], rotation=40, ha="right", fontsize=8)
     axes.legend(fontsize=8)
     return _save(figure, folder, "per_class.png")
 
@@ -88,7 +89,7 @@ def _parameters(folder: Path, runs: Sequence[Run]) -> str | None:
     for name, group in known.items():
         dice = np.array([run.report["mean"][metric] for run in group])
         bars = [[dice.mean() - dice.min()], [dice.max() - dice.mean()]]
-        axes.errorbar([group[0].parameters], [dice.mean()], bars, fmt="o", capsize=3, label=name)
+        axes.errorbar([group[0].parameters], [dice.mean()], bars, fmt="o", capsize=3, label=drawn_name(name))
     axes.set(xscale="log", xlabel="trained parameters", ylabel=f"mean {metric}")
     axes.legend(fontsize=8)
     return _save(figure, folder, "parameters.png")

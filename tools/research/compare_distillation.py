@@ -26,6 +26,7 @@ import torch
 from monai.bundle import run as run_bundle
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from common.drawn_names import drawn_name
 from common.files import whole_files
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fastsam3d"
@@ -226,13 +227,15 @@ def draw(run: Path, scores: dict[str, list[dict[str, float]]], path: Path) -> No
     for variant, rows in curves(run).items():
         shortest = min(len(r) for r in rows)
         values = np.stack([r[:shortest, 1] for r in rows])
-        left.plot(rows[0][:shortest, 0], values.mean(0), label=variant, color=colours[variant])
+        left.plot(rows[0][:shortest, 0], values.mean(0), label=drawn_name(variant), color=colours[variant])
         left.fill_between(rows[0][:shortest, 0], values.min(0), values.max(0), alpha=0.2, color=colours[variant])
     left.set(xlabel="epoch of distillation", ylabel="cosine of student's and teacher's embedding")
     for variant, rows in scores.items():
         values = np.array([[row[f"dice@{k}"] for k in CLICKS] for row in rows])
         mean, low, high = values.mean(0), values.min(0), values.max(0)
-        right.errorbar(CLICKS, mean, [mean - low, high - mean], label=variant, capsize=3, color=colours[variant])
+        right.errorbar(
+            CLICKS, mean, [mean - low, high - mean], label=drawn_name(variant), capsize=3, color=colours[variant]
+        )
     right.set(xlabel="clicks", ylabel="Dice on the original grid")
     for axes in (left, right):
         axes.grid(alpha=0.3)

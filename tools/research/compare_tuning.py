@@ -35,6 +35,7 @@ from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from bundles.ssam_2d.scripts.data.items import label_list, labelled_items, split
+from common.drawn_names import drawn_name
 from common.files import whole_files
 from common.json_files import read_json
 from common.metrics import METRICS
@@ -197,8 +198,10 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     canvas = FigureCanvasAgg(figure)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names), squeeze=False)[0]), names, strict=True):
         for row in (row for row in rows if row["data"] == name):
-            axes.errorbar(row["trained"], row["dice"], row["dice_sd"], marker="o", capsize=3, label=row["method"])
-        axes.set(xscale="log", xlabel="trained values", ylabel="Dice", title=name)
+            axes.errorbar(
+                row["trained"], row["dice"], row["dice_sd"], marker="o", capsize=3, label=drawn_name(row["method"])
+            )
+        axes.set(xscale="log", xlabel="trained values", ylabel="Dice", title=drawn_name(name))
     axes.legend(fontsize=8)
     canvas.print_png(str(path))
 

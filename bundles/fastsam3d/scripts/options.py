@@ -108,6 +108,8 @@ class _Data(_Workflow):
 class Evaluation(_Inferer, _Data):
     """evaluate.json on inference.json."""
 
+    below = Inference
+
     section: Text = Field(description="which list of the file")
     protocol: Literal[PROTOCOLS] = Field(description="cvpr25: a box, five clicks, areas under the curves")
     first: Literal[FIRST] = Field(description="the first prompt; all but click are scored alone too")

@@ -97,6 +97,8 @@ class _Data(_Workflow):
 class Evaluation(_Data):
     """evaluate.json on inference.json."""
 
+    below = Inference
+
     # Of inference.json, and of experiments that say how to train and how to score; without effect here.
     others = (
         *_Data.others,

@@ -3,6 +3,7 @@
 
 """Options are checked before anything else of a configuration is made, and corrected where they were typed."""
 
+import json
 import sys
 from typing import Annotated, Literal
 
@@ -16,6 +17,8 @@ from common.options.words import in_words
 
 
 class Some(Options):
+    """some.json."""
+
     folder: Path = Field(description="of results")
     rounds: Annotated[Whole, Field(ge=1, le=9)] = Field(description="how often")
     size: Annotated[Whole, Field(ge=16, le=64, multiple_of=16)] | None = Field(description="voxels")
@@ -104,12 +107,13 @@ def command_line(monkeypatch):
     """Resolves what the words of a command line give, as fire and MONAI hand it over."""
     from fire.parser import DefaultParseValue
 
-    def given(*words):
+    def given(*words, **config):
         monkeypatch.setattr(typed, "is_command_line", lambda: True)
         monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", *words])
         pairs = [w.split("=", 1) if "=" in w else [w, words[i + 1]] for i, w in enumerate(words) if w[:2] == "--"]
+        pairs = [(k, v) for k, v in pairs if k != "--config_file"]
         return resolved(
-            "options", **{k[2:]: DefaultParseValue(v) for k, v in pairs if DefaultParseValue(v) is not None}
+            "options", **{k[2:]: DefaultParseValue(v) for k, v in pairs if DefaultParseValue(v) is not None}, **config
         )
 
     return given
@@ -141,6 +145,47 @@ def test_other_options_are_what_fire_reads(command_line):
     assert [command_line("--size", none).size for none in ("None", "null", "''")] == [None] * 3
     # The configuration may hold another value than the one that was typed.
     assert typed.as_typed("folder", "other", Some.model_fields["folder"]) == "other"
+
+
+@pytest.mark.parametrize(
+    "typed_text", ['{"a": 1, "a": 2}', "{a: 1, 'a': 2}", "{1: {'b': 1, 'b': 2}}", "[{'b': 1}, {'b': 1, b: 2}]"]
+)
+def test_a_key_that_was_typed_twice_is_refused(command_line, typed_text):
+    with pytest.raises(RuntimeError) as caught:
+        command_line("--names", typed_text)
+    assert "comes twice; expected every key once" in str(caught.value.__cause__)
+
+
+def test_a_value_in_the_place_of_a_part_is_refused(command_line, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(CONFIG))
+    file = ["--config_file", str(tmp_path / "a.json")]
+    for words in (["--part", "3"], ["--file", "x"], ["--run", "x"]):
+        with pytest.raises(RuntimeError) as caught:
+            command_line(*file, *words)
+        said = str(caught.value.__cause__)
+        assert said.startswith(f"{words[0][2:]}: this is a part of the workflow and no option")
+    # A value of a configuration's own may be another one.
+    assert command_line(*file, "--root", "elsewhere").folder == "out"
+
+
+class Scores(Options):
+    """scores.json."""
+
+    below = Some
+    folder: Path = Field(description="of results")
+
+
+def test_an_option_of_the_configuration_below_that_does_nothing_is_refused(command_line):
+    # Parts of the configuration below refer to what stands there as a default.
+    below = {"_target_": "dict", "all": [f"@{name}" for name in (*PLAIN, "names")]}
+    scores = {"options": {"_target_": f"{__name__}.Scores.checked"}, "below": below}
+    assert resolved("options", size=None, **scores).folder == "out"
+    with pytest.raises(RuntimeError) as caught:
+        resolved("options", size=None, **scores, names=["liver"])
+    assert str(caught.value.__cause__).startswith("names: it has no effect here; expected it with")
+    with pytest.raises(RuntimeError) as caught:
+        command_line("--rounds", "4", size=None, **scores)
+    assert str(caught.value.__cause__).startswith("rounds: it has no effect here; expected it with")
 
 
 def test_outside_a_configuration_nothing_can_be_checked():

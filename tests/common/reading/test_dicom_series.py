@@ -8,6 +8,7 @@ import re
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import ROOT, big_endian, dataset, place, save, write_frames, write_series
 from volumes import grid_around, rotation
@@ -279,6 +280,16 @@ def test_files_that_are_not_whole_are_listed(tmp_path, damage):
 def test_slices_that_do_not_say_where_they_lie_are_refused(tmp_path, tag):
     folder = write_series(tmp_path / "s", VALUES, PLAIN, edit=lambda made, k: delattr(made, tag))
     refused(folder, f"9 images .*have no usable {tag}")
+
+
+@pytest.mark.parametrize("tag", ["PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"])
+@pytest.mark.parametrize("which", [4, 8])
+def test_a_slice_that_does_not_say_where_it_lies_is_named(tmp_path, tag, which):
+    folder = write_series(tmp_path / "s", VALUES, PLAIN, edit=lambda made, k: k == which and delattr(made, tag))
+    lost = [f.name for f in folder.iterdir() if tag not in pydicom.dcmread(f)]
+    refused(folder, f"1 images have no usable {tag}: {lost[0]}", "export these again", "--irregular resample")
+    found, _, notes = read(folder, irregular="resample")
+    assert found.shape == (7, 6, 9 if which == 4 else 8) and any(lost[0] in note for note in notes)
 
 
 def test_a_direction_that_is_none_is_refused(tmp_path):

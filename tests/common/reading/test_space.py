@@ -109,6 +109,15 @@ def test_a_file_without_any_affine_is_refused(tmp_path, pixdim):
         read_volume(path)
 
 
+def test_a_quaternion_that_is_no_rotation_is_refused(tmp_path):
+    path = header_of(tmp_path / "a.nii", qform=affine_of(2, 2, 3), codes=(0, 1))
+    content = bytearray(path.read_bytes())
+    content[256:268] = np.array([2, 2, 2], "<f4").tobytes()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="a.nii: its qform holds a quaternion that is no rotation.* export"):
+        read_volume(path)
+
+
 @pytest.mark.parametrize(("unit", "factor"), [("micron", 1e-3), ("meter", 1e3), ("unknown", 1), ("mm", 1)])
 @pytest.mark.parametrize("form", ["sform", "qform", "pixdim"])
 def test_units_are_honoured_and_said(tmp_path, unit, factor, form):
