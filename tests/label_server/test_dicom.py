@@ -120,7 +120,25 @@ def test_a_folder_that_is_no_single_series_is_left_out_and_the_log_says_why(fold
     assert set(server.client().datastore()["objects"]) == {"straight", "oblique"}
     assert "two is left out: " in server.log() and "more than one DICOM series" in server.log()
     assert "gap is left out: " in server.log()
-    assert "1 of 16 slices at 3 mm are missing: 1 between slice_005.dcm and slice_007.dcm" in server.log()
+    missing = "1 of 16 slices at 3 mm are missing: 1 between slice_005.dcm and slice_007.dcm"
+    assert missing in server.log()
+    # Whoever asks for it is told too.
+    for name, reason in (("gap", missing), ("two", "more than one DICOM series")):
+        status, answer = post(server, f"/infer/fastsam3d_deepgrow?image={name}", json.dumps({"foreground": [CLICK]}))
+        assert status == 404 and answer["detail"].startswith(f"{name} is left out: ") and reason in answer["detail"]
+        assert "--irregular resample" in answer["detail"] and str(server.studies) not in answer["detail"]
+
+
+def test_the_options_of_reading_are_those_of_the_command_line(folder_server, start, tmp_path):
+    given, truths = folder_server
+    for name in ("gap", "two"):
+        shutil.copytree(given.studies / name, tmp_path / "studies" / name)
+    options = ("--irregular", "resample", "--series", "two=2")
+    with start(tmp_path / "studies", *options, change=with_threshold_network) as server:
+        assert set(server.client().datastore()["objects"]) == {"gap", "two"}
+        for name, truth in (("gap", truths["straight"]), ("two", truths["oblique"])):
+            mask, _ = server.infer("fastsam3d_deepgrow", name, foreground=[CLICK])
+            assert dice(np.asarray(mask.dataobj) > 0, truth) > 0.9
 
 
 def test_dicom_seg_of_an_image_without_a_series_is_refused(folder_server):

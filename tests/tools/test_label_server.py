@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -127,6 +128,29 @@ def test_the_server_gets_its_rules_as_a_variable(monkeypatch):
         monkeypatch.setenv(name, value)
     read = type(rules).from_environment()
     assert (read.token, "a.example" in read.hosts, read.folders) == (rules.token, True, ["/archive", "/data"])
+
+
+def chosen(rules, folder):
+    reading = rules.reading(Path(folder))
+    return reading.series, reading.irregular, reading.slice_thickness
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--series", "two"], "--series two: expected FOLDER=NUMBER"),
+        (["--series", "none=1"], "none is no folder; expected one among the studies"),
+        (["--slice-thickness", "-1"], "slice_thickness is -1.0: expected a positive number of mm"),
+    ],
+)
+def test_how_dicom_is_read_is_checked(tmp_path, options, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        command.rules(command.arguments().parse_args([str(tmp_path), *options]))
+    (tmp_path / "two").mkdir()
+    options = [str(tmp_path), "--series", "two=2", "--irregular", "resample", "--slice-thickness", "3"]
+    rules = command.rules(command.arguments().parse_args(options))
+    assert chosen(rules, "two") == ("2", "resample", 3.0)
+    assert chosen(rules, "one") == (None, "resample", 3.0)
 
 
 def test_a_port_in_use_is_named(capsys):

@@ -11,9 +11,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.access import add_options, check_port, read_access
+from common.reading.options import IRREGULAR
 
 from .app.label_app.rules import Rules
 from .app_folder import FOLDERS, OURS, ROOT, make_app
@@ -34,12 +36,25 @@ def arguments() -> argparse.ArgumentParser:
         help="folder of NIfTI, NRRD, MetaImage, PNG or JPEG images, or of DICOM series folders; or http://...",
     )
     add_options(parser, "--token", "MONAI_LABEL_TOKEN", os.environ.get("MONAI_LABEL_TOKEN"), port=8000)
+    several = {"action": "append", "default": []}
     parser.add_argument(
-        "--allow-folder",
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="folder that links among the studies may lead to",
+        "--allow-folder", **several, metavar="FOLDER", help="folder that links among the studies may lead to"
+    )
+    parser.add_argument(
+        "--series", **several, metavar="FOLDER=NUMBER", help="which stack of a DICOM folder that holds several"
+    )
+    parser.add_argument(
+        "--irregular",
+        choices=IRREGULAR,
+        default="refuse",
+        help="DICOM slices that lack some or lie at uneven distances: refuse, or resample to even ones",
+    )
+    parser.add_argument(
+        "--slice-thickness",
+        "--slice_thickness",
+        type=float,
+        metavar="MM",
+        help="of single DICOM slices that do not say it",
     )
     parser.add_argument("--labels", default="", help="what you will click on in volumes, such as liver,spleen")
     parser.add_argument("--labels-2d", default="", help="what you will label in 2D images, and train ssam_2d on")
@@ -90,14 +105,37 @@ def checked_studies(studies: str, app: Path) -> tuple[str, list[str]]:
 
 
 def rules(options: argparse.Namespace, linked: Sequence[str] = ()) -> Rules:
-    """Who may talk to the server, and which folders it reads beside that of the studies.
+    """Who may talk to the server, which folders it reads beside that of the studies, and how those of DICOM files.
 
     Raises:
-        ValueError: it would listen to other computers without a token, or something that is no token, name or origin.
+        ValueError: it would listen to other computers without a token, or something that is no token, name, origin,
+            folder or thickness.
     """
     allowed = read_access(options.host, options.token, options.allow_host, options.allow_origin, options.max_upload)
     folders = [*linked, *(str(Path(folder).expanduser().resolve()) for folder in options.allow_folder)]
-    return Rules(**vars(allowed), folders=folders)
+    series = dict(named_stack(options.studies, given) for given in options.series)
+    found = Rules(**vars(allowed), folders=folders, series=series)
+    found = replace(found, irregular=options.irregular, slice_thickness=options.slice_thickness)
+    # Raises where the thickness is none.
+    found.reading(Path(options.studies))
+    return found
+
+
+def named_stack(studies: str, given: str) -> tuple[str, str]:
+    """``FOLDER=NUMBER``, the folder being one of the studies.
+
+    Raises:
+        ValueError: another form, or no such folder.
+    """
+    name, _, stack = given.rpartition("=")
+    if not name or not stack:
+        raise ValueError(f"--series {given}: expected FOLDER=NUMBER, such as scan1=2")
+    if studies.startswith(("http://", "https://")):
+        raise ValueError(f"--series {given}: the studies are no folder; DICOMweb has a place for each series")
+    folder = Path(studies).expanduser() / name
+    if not folder.is_dir():
+        raise ValueError(f"--series {given}: {folder} is no folder; expected one among the studies")
+    return name, stack
 
 
 def environment(app: Path, allowed: Rules) -> dict[str, str]:
@@ -144,6 +182,10 @@ def main(given: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
+    made = [name for name in allowed.series if (Path(studies) / f"{name}.nii.gz").exists()]
+    remarks += [
+        f"{name}.nii.gz is there already and stays: remove it to have it made of another stack" for name in made
+    ]
     for remark in remarks:
         print(remark)
     print(f"{app} serves {', '.join(models)}")

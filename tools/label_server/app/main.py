@@ -146,6 +146,9 @@ class SamBundlesApp(stock_app.MyApp, MONAILabelApp):
         """Tell the person at the keyboard what to do next."""
         super().on_init_complete()
         address = f"http://127.0.0.1:{settings.MONAI_LABEL_SERVER_PORT}"
+        refusals = getattr(self.datastore(), "refusals", dict)()
+        for name, reason in refusals.items():
+            print(f"\n{name} is left out: {reason}")
         print(
             f"\nReady: {len(self.datastore().list_images())} images, models {', '.join(self._infers)}.\n"
             f"3D Slicer: module MONAI Label, server {address}, Next Sample; under SmartEdit choose a model,\n"

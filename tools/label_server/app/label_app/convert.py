@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .rules import Rules
+
 logger = logging.getLogger(__name__)
 # Long enough for a thousand slices on a slow disk.
 SECONDS = 600
@@ -34,7 +36,7 @@ def as_nifti(series: Path, target: Path) -> None:
     from .common.label_volume import save_label_volume
     from .common.reading.volume import read_volume
 
-    volume = read_volume(series)
+    volume = read_volume(series, Rules.from_environment().reading(series))
     for note in volume.meta["notes"]:
         logger.warning("%s: %s", series, note)
     values = volume.numpy()[0]

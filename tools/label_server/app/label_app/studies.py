@@ -21,6 +21,10 @@ from .common.reading.dicom_tags import is_dicom
 from .convert import convert_apart, dicom_to_nifti
 
 logger = logging.getLogger(__name__)
+REMEDY = (
+    "the options are those of the server's start: --series FOLDER=NUMBER of one folder, --irregular resample and "
+    "--slice-thickness MM of all; or make it a whole series in a folder of its own"
+)
 
 
 def one_at_a_time(function: Callable) -> Callable:
@@ -52,6 +56,8 @@ class SeriesFolders(LocalDatastore):
         self.converts = converts
         self.roots = [Path(place).resolve() for place in (path, *folders)]
         self.left_out: dict[Path, object] = {}
+        # By folder: when it was as it is, and why no image was made of it.
+        self.refused: dict[Path, tuple[int, str]] = {}
         super().__init__(path, **options)
 
     def _list_files(self, path: str, patterns: list[str]) -> dict[str, str]:
@@ -78,14 +84,21 @@ class SeriesFolders(LocalDatastore):
         fresh = {folder: converted(folder) for folder in sorted(studies.iterdir()) if self._is_fresh(folder)}
         for folder, reason in convert_apart(fresh).items():
             # One broken series must not keep the server from serving the others.
-            self.left_out[folder] = folder.stat().st_mtime_ns
-            logger.warning("%s is left out: %s; here each volume wants a whole folder of its own", folder, reason)
+            said = f"{reason.removeprefix(f'{folder}: ')} ({REMEDY})"
+            self.refused[folder] = (folder.stat().st_mtime_ns, said)
+            logger.warning("%s is left out: %s", folder, said)
+
+    def refusals(self) -> dict[str, str]:
+        """Why a folder of DICOM files is no image, by its name."""
+        return {folder.name: said for folder, (_, said) in self.refused.items() if not converted(folder).exists()}
 
     def _is_fresh(self, folder: Path) -> bool:
         """Whether it may hold a series that was not converted, nor left out as it is."""
         if folder.name.startswith(".") or folder.name == "labels" or not folder.is_dir() or converted(folder).exists():
             return False
-        if not self._is_inside(folder.resolve()) or self.left_out.get(folder) == folder.stat().st_mtime_ns:
+        if not self._is_inside(folder.resolve()):
+            return False
+        if folder in self.refused and self.refused[folder][0] == folder.stat().st_mtime_ns:
             return False
         return any(file.is_file() and is_dicom(file) for file in folder.rglob("*"))
 
@@ -93,9 +106,11 @@ class SeriesFolders(LocalDatastore):
         """The path of an image.
 
         Raises:
-            ImageNotFoundException: no image of this name.
+            ImageNotFoundException: no image of this name, or a folder of which none could be made, with the reason.
         """
         found = super().get_image_uri(image_id)
+        if not found and image_id in self.refusals():
+            raise ImageNotFoundException(f"{image_id} is left out: {self.refusals()[image_id]}")
         if not found or not self._is_ours(Path(found)):
             raise ImageNotFoundException(f"there is no image {image_id!r}: {describe(sorted(self.list_images()))}")
         return found
