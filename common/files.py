@@ -36,7 +36,7 @@ def whole_files(folder: str | Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED)
     except OSError as error:
-        problem = _full(folder) if error.errno in FULL else f"it cannot be written to ({_reason(error)})"
+        problem = _full(folder) if error.errno in FULL else f"it cannot be written to ({_reason(error)}); give another"
         raise ValueError(f"{folder}: {problem}") from error
     with temporary as name:
         side = Path(name)
@@ -104,7 +104,10 @@ def check_path(path: str | Path, name: str = "path", longest: str = "") -> None:
     try:
         encoded = [os.fsencode(part) for part in (*path.parts, longest)]
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name} {str(path)!r}: characters that this system has no code for ({error})") from error
+        raise ValueError(
+            f"{name} {str(path)!r}: characters that this system has no code for ({error}); expected others, or a "
+            f"locale of UTF-8"
+        ) from error
     above = path
     while not stands(above) and above != above.parent:
         above = above.parent

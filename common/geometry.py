@@ -120,7 +120,7 @@ def resample(
         (C, *target.shape) values and (*target.shape) bool, true inside the source.
     """
     if tuple(volume.shape[1:]) != source.shape:
-        raise ValueError(f"a volume of shape {tuple(volume.shape[1:])} was given with a grid of shape {source.shape}")
+        raise ValueError(f"a volume of shape {tuple(volume.shape[1:])}; expected its grid's, {source.shape}")
     dtype = torch.float32 if mode == "bilinear" or not volume.is_floating_point() else volume.dtype
     start, stop = overlap(source, target)
     if (stop <= start).any():

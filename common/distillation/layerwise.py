@@ -22,7 +22,8 @@ def block_pairs(student_depth: int, teacher_depth: int, ratio: int = 2) -> list[
     """
     if ratio < 1 or ratio * student_depth > teacher_depth:
         raise ValueError(
-            f"{ratio} teacher blocks for each of {student_depth} student blocks: the teacher has {teacher_depth}"
+            f"{ratio} teacher blocks for each of {student_depth} student blocks: the teacher has "
+            f"{teacher_depth}; expected a ratio from 1 to {teacher_depth // max(1, student_depth)}"
         )
     return [(ratio * i, i) for i in range(1, student_depth + 1)]
 
@@ -90,7 +91,10 @@ class LayerwiseLoss(nn.Module):
         ours, theirs = [], []
         for (t, s), projection in list(zip(self.pairs, self.projections, strict=True))[:k]:
             if t not in teacher or s not in student:
-                raise ValueError(f"pair {[t, s]}: the teacher has layers {list(teacher)}, the student {list(student)}")
+                raise ValueError(
+                    f"pair {[t, s]}: the teacher has layers {list(teacher)}, the student {list(student)}; "
+                    "expected one of each"
+                )
             features = projection(on_grid(student[s], teacher[t].shape[1:-1]))
             if features.shape != teacher[t].shape:
                 raise ValueError(

@@ -171,7 +171,10 @@ class Adaptation:
             ValueError: an adapter of another method, base or set of tensors (then the network is left as it was).
         """
         if adapter.method != self.method:
-            raise ValueError(f"an adapter of the method {adapter.method}; this network is adapted by {self.method}")
+            raise ValueError(
+                f"an adapter of the method {adapter.method}; this network is adapted by {self.method}; "
+                "expected an adapter of this method"
+            )
         tensors = self._tensors()
         check_tensors(adapter.tensors, tensors)
         if adapter.base != self.base:

@@ -103,7 +103,7 @@ def _checked_metadata(path: str | Path, metadata: Mapping[str, str]) -> list[str
     """The names of the labels. Raises ValueError for metadata that :meth:`Adapter.save` did not write."""
     lacking = [key for key in ("method", "base", "labels") if not metadata.get(key)]
     if lacking:
-        raise ValueError(f"{path}: an adapter whose metadata lacks {', '.join(lacking)}; the file is broken")
+        raise ValueError(f"{path}: an adapter whose metadata lacks {', '.join(lacking)}; copy or train it again")
     if not METHOD.fullmatch(metadata["method"]):
         raise ValueError(
             f"{path}: an adapter of the method {metadata['method']!r}; expected one as in svd_affine (values=None) or "
@@ -112,7 +112,9 @@ def _checked_metadata(path: str | Path, metadata: Mapping[str, str]) -> list[str
     try:
         return label_names.checked(json.loads(metadata["labels"]))
     except (ValueError, RecursionError) as problem:
-        raise ValueError(f"{path}: an adapter whose labels are no list of names ({problem})") from problem
+        raise ValueError(
+            f"{path}: an adapter whose labels are no list of names ({problem}); copy or train it again"
+        ) from problem
 
 
 def blend(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:

@@ -29,7 +29,7 @@ class Freeze:
         names = [name for name, _ in network.named_children()]
         unknown = [p for p in parts if p not in names]
         if unknown:
-            raise ValueError(f"parts {unknown}: the network has {', '.join(names)}")
+            raise ValueError(f"parts {unknown}: the network has {', '.join(names)}; expected some of these")
         self.frozen = [p for part in parts for p in getattr(network, part).parameters()]
         self.epochs = epochs
         # At once, for whatever looks at the network before the training starts.

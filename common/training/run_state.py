@@ -85,7 +85,10 @@ class RunState:
                 _check_tensors(self.path, name, state["parts"][name], part.state_dict())
         other = sorted(set(state["parts"]) ^ set(self.parts))
         if other:
-            raise ValueError(f"{self.path} and this configuration do not both have {', '.join(other)}")
+            raise ValueError(
+                f"{self.path} and this configuration do not both have {', '.join(other)}. Give the settings that it "
+                f"was started with, or another output_dir to start anew"
+            )
 
     def check_data(self, **sections: Sequence[Mapping[str, Any]]) -> None:
         """Keep what is trained on with the state, and refuse to go on with anything else.
