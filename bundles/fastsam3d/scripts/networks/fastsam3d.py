@@ -45,7 +45,7 @@ class FastSAM3D(nn.Module):
     ) -> None:
         super().__init__()
         if refiner is not None and not draw_prompts:
-            raise ValueError("a refiner without draw_prompts: it sees points and boxes only as they are drawn")
+            raise ValueError("a refiner sees points and boxes only as they are drawn; expected draw_prompts with it")
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder

@@ -23,7 +23,7 @@ class GridAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"{width} channels cannot be divided among {heads} heads")
+            raise ValueError(f"{width} channels cannot be divided among {heads} heads; expected a multiple")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)

@@ -23,7 +23,7 @@ class Attention(nn.Module):
         super().__init__()
         inner = width // reduction
         if inner % heads:
-            raise ValueError(f"{inner} channels cannot be divided among {heads} heads")
+            raise ValueError(f"{inner} channels cannot be divided among {heads} heads; expected a multiple")
         self.heads = heads
         self.q_proj = nn.Linear(width, inner)
         self.k_proj = nn.Linear(width, inner)

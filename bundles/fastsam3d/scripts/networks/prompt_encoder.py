@@ -25,7 +25,7 @@ class RandomFourierCode(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         if channels % 3:
-            raise ValueError(f"{channels} channels: the 3D positional code needs a multiple of 3")
+            raise ValueError(f"{channels} channels; expected a multiple of 3 for the 3D positional code")
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(3, channels // 3))
 
     def forward(self, places: Tensor) -> Tensor:

@@ -118,7 +118,9 @@ class StudentEncoder3D(nn.Module):
         if order not in ("raster", "morton"):
             raise ValueError(f"order {order!r}: expected raster or morton")
         if stem is not None and stem.patch_size != patch_size:
-            raise ValueError(f"a stem of patch size {stem.patch_size} in an encoder of patch size {patch_size}")
+            raise ValueError(
+                f"a stem of patch size {stem.patch_size} in an encoder of patch size {patch_size}; expected the same"
+            )
         self.patch_size = patch_size
         self.order = order
         self.patch_embed = stem or PatchEmbed3D(patch_size, embed_dim)
