@@ -49,7 +49,10 @@ class StoredWeights:
         count, own = len(state.get("label_features", ())), label_names.names_in(state)
         given = None if self.given is None else label_names.checked(self.given)
         if own is not None and given not in (None, own):
-            raise ValueError(f"{self.path}: its labels are {', '.join(own) or 'none'}, and label_names gives {given}")
+            raise ValueError(
+                f"{self.path}: its labels are {', '.join(own) or 'none'}, and label_names gives {given}; expected the "
+                f"same, or no label_names"
+            )
         names = own if own is not None else given or []
         if len(names) != count and state:
             raise ValueError(self._nameless(count, names))

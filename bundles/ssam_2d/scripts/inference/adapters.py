@@ -119,12 +119,13 @@ def check_alike(name: str, adapter: Adapter, first_name: str, first: Adapter) ->
         if getattr(adapter, what) != getattr(first, what):
             raise ValueError(
                 f"the adapters {first_name} and {name} have the {what} {getattr(first, what)} and "
-                f"{getattr(adapter, what)}; only those of one {what} can be in memory together"
+                f"{getattr(adapter, what)}; expected those of one {what}: give the "
+                f"others in a call of their own"
             )
     try:
         check_tensors(adapter.tensors, first.tensors)
     except ValueError as problem:
-        raise ValueError(f"the adapters {first_name} and {name}: {problem}") from problem
+        raise ValueError(f"the adapters {first_name} and {name}: {problem}; give one in a call of its own") from problem
 
 
 class StartLoader:
