@@ -107,7 +107,7 @@ def sam_settings(state: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
     lengths = [len(encoder[f"blocks.{i}.attn.rel_pos_h"]) for i in range(depth)]
     windows = sorted({(length + 1) // 2 for length in lengths if length != 2 * grid - 1})
     if len(windows) > 1:
-        raise ValueError(f"windows of {windows} tokens in one encoder; every SAM has one size")
+        raise ValueError(f"windows of {windows} tokens in one encoder; expected one size, as every SAM has")
     window, everywhere = (windows or [0])[0], [i for i, length in enumerate(lengths) if length == 2 * grid - 1]
     if not windows and grid == SAM_WINDOW and (width, depth) in SIZES:
         # Windows as large as the grid: the tables do not tell, and SAM's own places are taken.

@@ -76,9 +76,10 @@ def named(state: Mapping[str, Tensor], names: Sequence[str]) -> Conversion:
         ValueError: one that has names, or another number of labels.
     """
     if label_names.KEY in state:
-        raise ValueError(f"it holds the names {', '.join(label_names.from_tensor(state[label_names.KEY]))} already")
+        held = ", ".join(label_names.from_tensor(state[label_names.KEY]))
+        raise ValueError(f"it holds the names {held} already: leave --labels out")
     if len(names) != len(state["label_features"]):
-        raise ValueError(f"{len(state['label_features'])} labels, and --labels has {len(names)} names: {list(names)}")
+        raise ValueError(f"{len(state['label_features'])} labels; expected a name for each: --labels has {list(names)}")
     tensors = {**state, label_names.KEY: label_names.to_tensor(names)}
     return Conversion(tensors, {key: key for key in state}, notes=[f"names added: {', '.join(names)}"])
 

@@ -102,7 +102,7 @@ def encoder_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
         raise ValueError("its image encoder is one for 2D images; expected a 3D one: give another --kind")
     tables = [value for key, value in state.items() if key.endswith("attn.rel_pos_d")]
     if not tables:
-        raise ValueError("no relative positions (blocks.*.attn.rel_pos_d); every published encoder has them")
+        raise ValueError("expected relative positions (blocks.*.attn.rel_pos_d), as every published encoder has them")
     heads = state["pos_embed"].shape[-1] // tables[0].shape[1]
     return encoder_sizes(state, block_count(state), heads, "neck.0.weight")
 
@@ -121,7 +121,7 @@ def teacher_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
     lengths = [len(state[f"blocks.{i}.attn.rel_pos_d"]) for i in range(settings["depth"])]
     windows = sorted({(length + 1) // 2 for length in lengths if length != whole})
     if len(windows) > 1:
-        raise ValueError(f"windows of {windows} tokens in one encoder; every published encoder has one size")
+        raise ValueError(f"windows of {windows} tokens in one encoder; expected one size, as published")
     settings["global_attn_indexes"] = [i for i, length in enumerate(lengths) if length == whole]
     settings["window_size"] = windows[0] if windows else 0
     return settings

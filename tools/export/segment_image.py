@@ -113,7 +113,7 @@ def segment(folder: Path, path: Path, output: Path, labels: list[str] | None, pr
     columns, rows = picture.size
     outside = [point for point, _ in prompts if not (0 <= point[0] < columns and 0 <= point[1] < rows)]
     if outside:
-        raise ValueError(f"points {outside} outside the image of {columns} x {rows} pixels")
+        raise ValueError(f"points {outside} outside the image of {columns} x {rows} pixels; expected [x, y] within")
     networks = Networks(folder)
     names = ["object"] if prompts else (labels or networks.settings["labels"])
     embedding = networks.encode(picture)

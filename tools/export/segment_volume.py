@@ -152,7 +152,9 @@ def segment(folder: Path, path: Path, output: Path, clicks: list[list[float]], b
     values, affine = np.asarray(image.dataobj), image.affine
     places, labels = np.array(clicks + background), np.array([1] * len(clicks) + [0] * len(background))
     if ((places < -0.5) | (places > np.array(values.shape) - 0.5)).any():
-        raise ValueError(f"clicks {places.tolist()}: one lies outside the volume of {values.shape} voxels")
+        raise ValueError(
+            f"clicks {places.tolist()}: one lies outside the volume of {values.shape} voxels; expected [i, j, k] within"
+        )
     networks = Networks(folder)
     settings, size = networks.settings, networks.settings["cube_size"]
     mm = to_mm(affine, places)

@@ -158,7 +158,7 @@ def _item(case: Case, image: Raster, label: Any, conversion: Conversion) -> dict
 def _slices(case: Case, image: Raster, maps: Raster | dict[int, Raster], conversion: Conversion) -> list[dict]:
     """Axial slices as volumes of one slice, each with its place in space."""
     if isinstance(maps, dict):
-        raise ValueError("overlapping labels cannot be sliced")
+        raise ValueError("overlapping labels cannot be sliced; leave --slices out")
     image = rasters.resampled(image, conversion.spacing, None, nearest=False)
     maps = rasters.resampled(maps, conversion.spacing, None, nearest=True)
     axis = Plane.of(image.affine, image.shape, "axial").axes[2]

@@ -179,7 +179,9 @@ def _open(path: Path) -> Image.Image:
             picture.load()
             return picture.copy()
     except Exception as error:
-        raise ValueError(f"{path.name}: cannot be read ({error or type(error).__name__})") from error
+        raise ValueError(
+            f"{path.name}: cannot be read ({error or type(error).__name__}); copy it again, or take it away"
+        ) from error
 
 
 def _read_volume(path: Path, channel: int | None) -> Raster:
@@ -196,7 +198,9 @@ def _read_volume(path: Path, channel: int | None) -> Raster:
         if channel is None and values.shape[3] > 1:
             raise ValueError(f"{path.name}: {values.shape[3]} channels; choose one with --contrast")
         if (channel or 0) >= values.shape[3]:
-            raise ValueError(f"{path.name}: {values.shape[3]} channels, none of number {channel}")
+            raise ValueError(
+                f"{path.name}: {values.shape[3]} channels; expected --contrast with one of them, from 0 on"
+            )
         values = values[..., channel or 0]
     if values.ndim != 3:
         raise ValueError(f"{path.name}: an array of {_times(values.shape)}; expected a 3D volume")

@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: no valid JSON ({error})") from error
+        raise ValueError(f"{path}: no valid JSON ({error}); expected what evaluate.json wrote") from error
     whole = isinstance(report, dict) and all(isinstance(report.get(k), t) for k, t in _FORM.items())
     if not whole or not all(_is_number(v) for v in report["mean"].values()):
         raise ValueError(f"{path}: expected mean, per_class and cases, as evaluate.json writes them")

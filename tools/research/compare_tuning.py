@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.images is not None and not 1 <= given.images <= left:
             raise SystemExit(f"--images {given.images}: {name} has {left} beside those held out; expected 1 to {left}")
     if not given.base.is_file():
-        raise SystemExit(f"--base {given.base}: no such file")
+        raise SystemExit(f"--base {given.base}: no such file; expected weights to tune")
     try:
         rates = named_numbers("--rate", given.rate, "METHOD=RATE", METHODS)
     except ValueError as error:

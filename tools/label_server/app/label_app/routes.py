@@ -135,7 +135,7 @@ def dicom_seg(background: BackgroundTasks, image: str, result: dict[str, Any], s
             raise ValueError(f"{Path(image).name} was not made from a DICOM series: expected output=all")
         written = nifti_to_dicom_seg(series, mask, segments, use_itk=True)
         if not written or not os.path.exists(written):
-            raise ValueError("the mask is empty: there is nothing to write as DICOM SEG")
+            raise ValueError("the mask is empty: expected clicks on an object before it is written as DICOM SEG")
     except ValueError:
         remove_file(mask)
         raise
@@ -307,7 +307,7 @@ def known_label(name: str, tag: str) -> str:
     store: Datastore = app_instance().datastore()
     path = store.get_label_uri(name, tag)
     if not path or not os.path.isfile(path):
-        raise Refusal(404, f"there is no label {name!r} with the tag {tag!r}")
+        raise Refusal(404, f"there is no label {name!r} with the tag {tag!r}: expected one of /datastore/?output=all")
     return path
 
 
@@ -403,7 +403,7 @@ def dicom(request: Request, path: str) -> Response:
     """OHIF's way to the DICOMweb server that the studies come from."""
     studies = app_instance().studies
     if not studies.startswith(("http://", "https://")):
-        raise Refusal(404, "the studies are a folder, and no DICOMweb server")
+        raise Refusal(404, "the studies are a folder: start the server with the http:// address of a DICOMweb server")
     allowed = STORE_PATH if request.method == "POST" else DICOM_PATH
     if not allowed.fullmatch(path):
         raise Refusal(403, f"{path[:80]!r} is nothing that a viewer asks of DICOMweb: expected studies/UID/...")

@@ -147,7 +147,10 @@ class SeriesFolders(LocalDatastore):
         _, ending = self._to_id(os.path.basename(label_filename))
         place = Path(self._datastore.label_path(label_tag)) / self._filename(image_id, ending)
         if place.is_symlink() or not place.parent.resolve().is_relative_to(self.roots[0]):
-            raise ValueError(f"the labels with the tag {label_tag!r} would leave the folder of the studies by a link")
+            raise ValueError(
+                f"the labels with the tag {label_tag!r} would leave the folder of the studies by a link: remove it, or "
+                f"give another tag"
+            )
         return super().save_label(image_id, label_filename, label_tag, label_info)
 
 

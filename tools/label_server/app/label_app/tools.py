@@ -59,7 +59,8 @@ class KnownNames:
         unknown = [name for name in names if name.lower() not in self.known]
         if unknown and self.known != [DEFAULT_NAME]:
             raise ValueError(
-                f"unknown label {', '.join(map(repr, unknown))}: the server was started with {', '.join(self.known)}"
+                f"unknown label {', '.join(map(repr, unknown))}: the server was started with "
+                f"{', '.join(self.known)}; expected one of these, or the server's --labels"
             )
         return data
 
