@@ -109,7 +109,7 @@ def test_weights(refused, picture, tmp_path):
     refused("weights of another architecture: .* of another size", **settings, ckpt_path=tmp_path / "other.pt")
     torch.save({"conv.weight": torch.zeros(2)}, tmp_path / "conv.pt")
     refused("weights of another architecture: .* missing", **settings, ckpt_path=tmp_path / "conv.pt")
-    refused("no such file; expected the network's weights", **settings, ckpt_path=tmp_path / "none.pt")
+    refused("no such file, .*other.pt; expected the network's weights", **settings, ckpt_path=tmp_path / "none.pt")
     torch.save(small_sam().state_dict(), tmp_path / "model.pt")
     refused("image_size is 30: .*multiple of 16", **{**settings, "image_size": 30}, ckpt_path=tmp_path / "model.pt")
     torch.save(sam_state(small_sam()), tmp_path / "sam.pt")

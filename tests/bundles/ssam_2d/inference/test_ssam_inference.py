@@ -17,6 +17,7 @@ from small_sam import sam_state, small_sam
 from volumes import rotation
 
 from bundles.ssam_2d.scripts.images import normalise, to_network_size
+from common.result_files import case_name
 
 H, W = 50, 90
 # Rows and columns of two blocks; nothing is symmetric, so that nothing can be turned without being noticed.
@@ -85,7 +86,7 @@ def test_every_kind_of_file(run_ssam, tmp_path, kind):
         write_dicom_slice(file, bright.astype(np.int16) * 5 - 1000)
     else:
         Image.fromarray(bright).save(file)
-    found, described = read_map(run_ssam(image=file, labels=["bright"]), kind.rpartition(".")[0])
+    found, described = read_map(run_ssam(image=file, labels=["bright"]), case_name(file))
     assert found.shape == (H, W) and overlap(found == 4, labels == 1) > 0.9
     area = described["objects"][0]["area_mm2"]
     assert area == (pytest.approx((found == 4).sum() * 0.4) if kind == "a.dcm" else None)
