@@ -94,8 +94,9 @@ class ResultWriterd(SaveImaged):
         folder, stem = place
         weights = describe_weights(self.weights) if self.weights else None
         source = str(image.meta["filename_or_obj"])
-        # Whole, so that a later run knows whether it is another image of this name; of an array there is no file.
-        source = os.path.abspath(Path(source).expanduser()) if source else source
+        # Whole, so that a later run knows whether it is another image of this name. Of an array there is no file.
+        path = Path(source).expanduser()
+        source = os.path.abspath(path) if source and path.exists() else source
         described = {"image": source, **result, "mask": stem + extension}
         described.update(weights=weights, bundle_version=self.version)
         with whole_files(folder) as side:
