@@ -10,7 +10,6 @@ browser knows of anything on this computer.
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -372,7 +371,7 @@ def _unpacked(bits: str | None, box: list[list[int]]) -> np.ndarray:
         raise Refusal(400, f"box {box}: expected [[lo, hi], [lo, hi], [lo, hi]], half open, with a voxel inside")
     try:
         packed = np.frombuffer(base64.b64decode(bits or "", validate=True), np.uint8)
-    except binascii.Error as error:
+    except ValueError as error:
         raise Refusal(400, "bits that are no base64: expected the bits of the box's voxels") from error
     count = int(np.prod(size))
     if packed.size != (count + 7) // 8:
