@@ -17,6 +17,13 @@ from sam_bundles import Session
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAKER = "SAM bundles for MONAI"
+# What every image has to say, be it nothing, and what those without a name often leave out.
+SAID = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
+    *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+# What tells where and of what study an image is: nothing can be made up for it.
+NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
 # A slice of the file may lie so far, in voxels, from the one of the volume.
 NEAR = 0.1
 
@@ -52,7 +59,7 @@ def save(file: Path, session: Session, path: Path) -> None:
     named = [(name, number) for name, number in session.numbers.items() if (labels == number).any()]
     if not named:
         raise ValueError("no object has a voxel: expected a click on one before a segmentation is saved")
-    sources = [pydicom.dcmread(s.file) for s in _slices(path)]
+    sources = [_whole(pydicom.dcmread(s.file)) for s in _slices(path)]
     frames = np.stack([_on_slice(labels, session.affine, source) for source in sources])
     masks = np.stack([frames == number for _, number in named], axis=-1).astype(np.uint8)
     segments = [
@@ -91,6 +98,15 @@ def save(file: Path, session: Session, path: Path) -> None:
 def _slices(path: Path) -> list[Slice]:
     """Of the one series that was read."""
     return choose(stacks_of(find_slices(path).slices), None, path).slices
+
+
+def _whole(source: pydicom.Dataset) -> pydicom.Dataset:
+    if lacking := [name for name in NEEDED if not source.get(name)]:
+        raise ValueError(f"the DICOM files have no {', '.join(lacking)}: expected it, for masks that belong to them")
+    for name in SAID:
+        if name not in source:
+            setattr(source, name, "")
+    return source
 
 
 def _on_slice(labels: np.ndarray, affine: np.ndarray, source: pydicom.Dataset) -> np.ndarray:

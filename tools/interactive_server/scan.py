@@ -80,7 +80,6 @@ class Scan:
         self._values = self.grid.show(image.as_tensor()[0].numpy())
         self._range = tuple(float(v) for v in image.as_tensor().aminmax())
         self._type = np.dtype(np.int16 if _fits_int16(image.as_tensor()[0].numpy(), self._range) else np.float32)
-        self._notes = json.loads(image.meta.get("notes", "[]"))
         self._no_seg = dicom_seg.missing(path)
         self._bounds = intensity_bounds(image.as_tensor(), "auto")
         self._labels = np.zeros(self.grid.stored[::-1], np.uint8).T
@@ -105,7 +104,7 @@ class Scan:
             "axes": [{"axis": a, "flipped": f} for a, f in zip(self.grid.axes, self.grid.flipped, strict=True)],
             "range": list(self._range),
             "windows": self._windows(),
-            "notes": self._notes,
+            "notes": self.session.notes,
             "no_seg": self._no_seg,
         }
 
@@ -213,7 +212,10 @@ class Scan:
         with TemporaryDirectory(prefix="sam-bundles-") as folder:
             file = Path(folder) / "session.json"
             file.write_bytes(saved)
-            self.session = Session.load(file, image=self.path, engine=self.session.engine)
+            try:
+                self.session = Session.load(file, image=self.path, engine=self.session.engine)
+            except ValueError as error:
+                raise ValueError(self._plain(str(error)).replace(str(file), "the session")) from error
         return self.everything(started)
 
     def save(self, form: str) -> tuple[str, bytes]:
@@ -232,6 +234,9 @@ class Scan:
                 self.session.export(file)
             elif form == "session":
                 self.session.save(file)
+                # The place where an upload lay means nothing to anybody.
+                saved = json.loads(file.read_text())
+                file.write_text(json.dumps({**saved, "image": {**saved["image"], "file": self.title}}))
             else:
                 dicom_seg.save(file, self.session, self.path)
             return file.name, file.read_bytes()

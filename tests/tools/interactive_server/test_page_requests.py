@@ -12,6 +12,7 @@ import pytest
 from dicom_files import write_series
 from page_help import Client, packed, serving
 from volumes import Phantom, dice, grid_around, rotation, write_nifti
+from workflows import run_configs
 
 from sam_bundles import Engine, Session
 from tools.interactive_server.shown_grid import ShownGrid
@@ -74,7 +75,7 @@ def test_a_voxel_of_the_page_is_a_voxel_of_the_file(name):
     assert all((corners[i + 1] - corners[0])[i] > 0 for i in range(3))
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", ["flipped", "exchanged", "oblique and flipped"])
 def test_the_volume_is_the_files_and_a_click_lands_where_it_was_made(name, address, tmp_path, engine):
     grid = grid_around(GRIDS[name], (36, 44, 30))
     file = write_nifti(tmp_path / "scan.nii.gz", PHANTOM.image(grid), grid)
@@ -201,7 +202,7 @@ def test_a_dicom_folder_and_a_zip_of_it(address, tmp_path):
     grid = grid_around(np.diag([1.5, 1.5, 2.0]) @ np.diag([-1, -1, 1]), (32, 30, 20))
     folder = tmp_path / "series"
     values = np.round(10 * PHANTOM.image(grid))
-    write_series(folder, values, grid)
+    write_series(folder, values, grid, edit=lambda made, k: setattr(made, "FrameOfReferenceUID", "1.2.826.0.1"))
     files = {f"series/{f.name}": f.read_bytes() for f in folder.iterdir()}
     packed_files = io.BytesIO()
     with zipfile.ZipFile(packed_files, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -214,7 +215,29 @@ def test_a_dicom_folder_and_a_zip_of_it(address, tmp_path):
         assert told["stage"] == "ready", told["error"]
         assert told["meta"]["name"] == ("series" if given is files else "series.zip")
         volume = nib.Nifti1Image.from_bytes(client.get("/volume").content)
-        np.testing.assert_array_equal(volume.get_fdata(), ShownGrid.of(grid.affine, grid.shape).show(values))
+        shown = ShownGrid.of(grid.affine, grid.shape)
+        np.testing.assert_array_equal(volume.get_fdata(), shown.show(values))
+    check_segmentation(client, shown, grid)
+
+
+def check_segmentation(client, shown, grid):
+    """The DICOM segmentation has each object's mask on the very slices, read back by highdicom."""
+    hd = pytest.importorskip("highdicom")
+    assert "expected a click" in client.get("/save/seg").json()["detail"]
+    assert client.get().json()["meta"]["no_seg"] is None
+    client.changed("objects", does="rename", name="object 1", to="ball")
+    client.changed("prompts", kind="point", at=[round(x) for x in shown.shown_voxel(PHANTOM.click(grid))])
+    saved = client.get("/save/seg")
+    assert saved.status_code == 200, saved.text
+    written = hd.seg.segread(io.BytesIO(saved.content))
+    assert written.get_segment_description(1).segment_label == "ball"
+    expected = shown.store(whole(client)) == 1
+    volume = written.get_volume(combine_segments=True)
+    found = np.zeros(grid.shape, bool)
+    for place in np.argwhere(volume.array):
+        mm = np.diag([-1, -1, 1]) @ (volume.affine @ [*place, 1])[:3]
+        found[tuple(np.rint(grid.to_voxels(mm)).astype(int))] = True
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_header_and_its_voxels_stay_together(address, tmp_path):
@@ -304,8 +327,8 @@ BAD = [
     ("uploads", {"files": [{"name": "a", "size": 2**45}]}, "GiB"),
     ("uploads", {"files": [{"name": "a", "size": -1}]}, "size"),
     ("uploads", {"files": [{"name": "", "size": 1}]}, "name"),
-    ("restore", {}, ""),
-    ("restore", {"format": "fastsam3d session", "image": 3}, ""),
+    ("restore", {}, "the session: "),
+    ("restore", {"format": "fastsam3d session", "image": 3}, "the session: "),
 ]
 
 
@@ -386,3 +409,49 @@ def test_a_mask_file_becomes_the_current_object(opened, scan_file, engine):
     other = opened.upload({"other.nii": nib.Nifti1Image(mask[:5], image.affine).to_bytes()})
     answer = opened.post("prompts", kind="mask", upload=other)
     assert answer.status_code == 400 and answer.json()["detail"].startswith("other.nii: ")
+
+
+def test_a_saved_session_goes_on_in_another_tab(opened, address, scan_file):
+    opened.changed("prompts", **POINT)
+    opened.changed("objects", does="rename", name="object 1", to="Leber ünd größer")
+    opened.changed("objects", does="add", name="second")
+    opened.changed("prompts", kind="point", at=[4, 4, 4])
+    saved = opened.get("/save/session")
+    assert saved.headers["content-disposition"].endswith("my%20scan_session.json")
+    assert saved.json()["image"]["file"] == "my scan.nii.gz"
+    other = Client(address)
+    other.open_files({"copy.nii.gz": scan_file.read_bytes()})
+    told, labels = other.changed("restore", **saved.json())
+    assert [o["name"] for o in told["objects"]] == ["Leber ünd größer", "second"] and told["current"] == "second"
+    np.testing.assert_array_equal(labels, whole(opened))
+    told, _ = other.changed("prompts", kind="point", at=[6, 6, 6], include=False)
+    assert [p["kind"] for p in told["prompts"]] == ["point", "point"]
+    values = nib.Nifti1Image(np.random.default_rng(2).normal(size=(40, 48, 24)), np.eye(4)).to_bytes()
+    third = Client(address)
+    third.open_files({"other.nii": values})
+    answer = third.post("restore", **saved.json())
+    assert answer.status_code == 400 and answer.json()["detail"].startswith("the session: ")
+
+
+def test_the_saved_mask_is_the_runs_own(opened, scan_file, tmp_path, fastsam3d_path):
+    opened.changed("prompts", **POINT)
+    opened.changed("prompts", kind="point", at=[20, 24, 22], include=False)
+    shown = ShownGrid.of(nib.load(scan_file).affine, nib.load(scan_file).shape)
+    clicks = {"image": str(scan_file), "foreground": [shown.stored_voxel(POINT["at"])]}
+    clicks["background"] = [shown.stored_voxel([20, 24, 22])]
+    options = {"device": "cpu", "cube_size": 64, "small_cube_size": 64, "preview": False, "output_dir": str(tmp_path)}
+    run_configs(fastsam3d_path, ["inference.json"], **clicks, **options)
+    (ran,) = tmp_path.glob("*_seg.nii.gz")
+    saved = opened.get("/save/nifti")
+    assert saved.headers["content-disposition"].endswith("my%20scan_seg.nii.gz")
+    (tmp_path / "saved.nii.gz").write_bytes(saved.content)
+    one, other = nib.load(tmp_path / "saved.nii.gz"), nib.load(ran)
+    np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
+    assert np.asarray(one.dataobj).any() and one.header == other.header
+
+
+def test_nothing_to_save_and_no_such_form(opened):
+    assert "expected a prompt" in opened.get("/save/nifti").json()["detail"]
+    assert opened.get("/save/exe").status_code == 404
+    answer = opened.get("/save/seg")
+    assert answer.status_code == 400 and "only for scans that are a folder" in answer.json()["detail"]
