@@ -7,6 +7,10 @@
 said is assumed: an axial scan as CT scanners make it, whose i runs to the left, j to the back and k to the head (LPS).
 A wrong guess costs accuracy, since the network saw patients the right way round, and never the place: masks come back
 on the array's own axes.
+
+napari draws an axis the other way round where its spacing is negative, which says nothing of the patient; but
+napari-nifti, which reads files there, turns every scan so that its array runs to S, A and R, and gives all three
+spacings as negative.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from collections.abc import Mapping
 from typing import Any
 
 ASSUMED = "LPS"
+# Of an array as napari-nifti has it, first axis first.
+NAPARI_NIFTI = "SAR"
 
 
 def checked_orientation(letters: str) -> str:
@@ -41,4 +47,12 @@ def placed(properties: Mapping[str, Any], orientation: str = ASSUMED) -> dict[st
         orientation: where i, j, k run to, the array's last axis, the middle one and the first, unless the client says.
     """
     known = {k: v for k in ("affine", "spacing", "orientation") if (v := properties.get(k)) is not None}
-    return {"affine": known["affine"]} if "affine" in known else {"orientation": orientation[::-1], **known}
+    if "affine" in known:
+        return {"affine": known["affine"]}
+    assumed = orientation[::-1]
+    spacing = known.get("spacing")
+    if isinstance(spacing, list) and all(isinstance(s, (int, float)) for s in spacing):
+        if all(s < 0 for s in spacing):
+            assumed = NAPARI_NIFTI
+        known["spacing"] = [abs(s) for s in spacing]
+    return {"orientation": assumed, **known}

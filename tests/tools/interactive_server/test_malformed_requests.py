@@ -132,7 +132,7 @@ def bad_meta(rng):
         "all",
         [[2, 1]] * 3,
     ]
-    spacings = [[1, 1], [0, 1, 1], [-1, 1, 1], ["1", 1, 1], [1e9, float("nan"), 1], {"x": 1}, [[1, 1, 1]]]
+    spacings = [[1, 1], [0, 1, 1], ["1", 1, 1], [1e9, float("nan"), 1], {"x": 1}, [[1, 1, 1]]]
     if path == "/set_image" and rng.random() < 0.5:
         properties = rng.choice(
             [

@@ -128,15 +128,17 @@ def test_who_says_how_the_axes_run_gets_what_the_session_gives(server):
     """Told as an affine or as letters, with more beside it: the very same mask."""
     image, _ = ellipsoid()
     masks = []
-    told = {"spacing": SPACING, "orientation": "RSP", "sitk_stuff": {"direction": [1, 0, 0]}}
-    for properties in ({"affine": ras(SHAPE, SPACING, "PSR")}, told):
+    told = {"spacing": SPACING, "orientation": "SAR", "sitk_stuff": {"direction": [1, 0, 0]}}
+    # As napari-nifti reads every file.
+    napari = {"spacing": [-s for s in SPACING]}
+    for properties in ({"affine": ras(SHAPE, SPACING, "RAS")}, told, napari):
         with Client(server) as client:
             client.set_image(image[None], properties)
             client.set_target_buffer(np.zeros(SHAPE, np.uint8))
             client.add_point_interaction(CENTER, True)
             client.add_point_interaction((CENTER[0], CENTER[1], CENTER[2] + 16), False)
             masks.append(client.target_buffer)
-    assert masks[0].any() and np.array_equal(*masks)
+    assert masks[0].any() and all(np.array_equal(masks[0], mask) for mask in masks[1:])
 
 
 def test_the_option_says_it_for_clients_that_do_not():
@@ -144,7 +146,11 @@ def test_the_option_says_it_for_clients_that_do_not():
     from tools.interactive_server.orientation import placed
 
     chosen = read_settings(arguments().parse_args(["--orientation", "psr"])).orientation
-    assert placed({"spacing": SPACING}, chosen) == {"spacing": SPACING, "orientation": "RSP"}
+    spacing = list(SPACING)
+    assert placed({"spacing": spacing}, chosen) == {"spacing": spacing, "orientation": "RSP"}
+    # An axis that is drawn the other way round.
+    assert placed({"spacing": [3.0, -1.2, 1.0]}, chosen) == {"spacing": spacing, "orientation": "RSP"}
+    assert placed({"spacing": [-3.0, -1.2, -1.0]}, chosen) == {"spacing": spacing, "orientation": "SAR"}
     assert placed({}) == {"orientation": "SPL"}
     assert placed({"orientation": "LPS"}, chosen) == {"orientation": "LPS"}
     assert placed({"affine": "told", "spacing": SPACING}, chosen) == {"affine": "told"}
