@@ -8,8 +8,8 @@ Run by the Python of an environment with ``napari`` and ``napari-nninteractive``
     QT_QPA_PLATFORM=offscreen python tests/tools/interactive_server/napari_clicks.py http://127.0.0.1:1527
 
 ``--scan`` takes a NIfTI file instead of a made-up ball, ``--voxel`` where to click in it, ``--screenshot`` writes a
-picture of the window. With a screen, a virtual one too, the mouse clicks; without one nothing is drawn that it could
-hit, and the point is put into the layer of points, which is what a click does there.
+picture of the window. With a screen, a virtual one too, the mouse makes the first click; further ones, and all where
+there is no screen and nothing is drawn that a mouse could hit, are put into the layer of points, as a click does.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def wait(true, what: str, seconds: float = 60) -> None:
 
 def click(viewer: napari.Viewer, voxel: tuple[int, ...]) -> None:
     """Press and release the left button where the picture shows ``voxel``, which is in its middle then."""
-    if QApplication.platformName() == "offscreen":
+    if QApplication.platformName() == "offscreen" or len(viewer.layers[POINTS].data):
         viewer.layers[POINTS].add(np.array(voxel))
         return
     place = tuple(float(c) for c in viewer.layers[0].data_to_world(voxel))
@@ -95,6 +95,8 @@ def main() -> None:
     print("voxels in the mask after each click:", *sizes)
     if options.screenshot:
         viewer.reset_view()
+        viewer.dims.set_point(0, float(viewer.layers[0].data_to_world(voxels[0])[0]))
+        viewer.layers[POINTS].size = 5
         for _ in range(20):
             QApplication.processEvents()
             time.sleep(0.05)
