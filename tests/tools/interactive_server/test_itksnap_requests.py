@@ -3,9 +3,11 @@
 
 """ITK-SNAP's requests as it forms them: by the old names of its releases, and by the new ones."""
 
+import asyncio
 import base64
 import gzip
 import json
+import tempfile
 import time
 
 import httpx
@@ -139,6 +141,30 @@ def test_images_that_cannot_be_are_refused(client, volume, more, sentence):
     assert refused.status_code == 400 and "gzip" in refused.json()["detail"]
     assert client.get(f"/process_point_interaction/{session}?x=1&y=1&z=1").status_code == 400
     client.get(f"/v2/end_session/{session}")
+
+
+def test_nothing_that_is_sent_is_written_to_disk(monkeypatch):
+    """Forms of more than a MiB go to temporary files elsewhere."""
+    from fastapi import Request
+
+    from tools.interactive_server.itksnap import form_of, voxels
+    from tools.interactive_server.sessions import Lease
+
+    def written(file):
+        raise AssertionError("a form is written to disk")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", written)
+    image = np.random.default_rng(0).random((100, 90, 80)).astype(np.float32)
+    sent = httpx.Request("POST", "http://here/", files=form(image))
+    assert len(sent.read()) > 2 << 20
+    headers = [(k.encode(), v.encode()) for k, v in sent.headers.items()]
+
+    async def receive():
+        return {"type": "http.request", "body": sent.content}
+
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+    metadata, packed = asyncio.run(form_of(request, Lease(None, None)))
+    assert np.array_equal(voxels(metadata, packed, 1 << 20), image)
 
 
 def test_clicks_outside_and_unknown_models_are_refused(client, volume):
