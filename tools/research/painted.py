@@ -24,8 +24,9 @@ from tools.research.synthetic_volumes import Scene, ct_means, draw_lesion, draw_
 
 # Room for what is added: regions around, lesions, vessels.
 MOST_STRUCTURES = 200
-# Of each kind of object, how many of an item may be asked for.
-ASKED = {"single": 6, "sides": 2, "tissue": 1, "brain": 1, "neighbours": 2}
+# Of each kind of object, how many of an item may be asked for, and in how many items. A whole brain is a likely answer
+# to any click in a head: asked for in each, it would be the answer to all of them.
+ASKED = {"single": (6, 1.0), "sides": (1, 0.7), "tissue": (1, 0.4), "brain": (1, 0.25), "neighbours": (2, 0.5)}
 
 
 class Paintedd(Randomizable, Transform):
@@ -187,8 +188,8 @@ def plausible_objects(labels: np.ndarray, structures: Structures, rng: np.random
     if len(found["brain"][0]) < 4:
         found["brain"] = []
     chosen = []
-    for kind, count in ASKED.items():
-        order = rng.permutation(len(found[kind]))[:count]
+    for kind, (count, share) in ASKED.items():
+        order = rng.permutation(len(found[kind]))[: count if rng.random() < share else 0]
         chosen += [found[kind][i] for i in order]
     return chosen
 
@@ -206,7 +207,7 @@ def _neighbours(
                 beside[int(x)].add(int(y))
                 beside[int(y)].add(int(x))
     unions = []
-    for _ in range(ASKED["neighbours"]):
+    for _ in range(ASKED["neighbours"][0]):
         union = {int(rng.choice(seen))}
         for _ in range(rng.integers(1, 4)):
             more = sorted(set().union(*(beside[i] for i in union)) - union)
