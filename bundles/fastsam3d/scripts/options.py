@@ -70,6 +70,7 @@ class _Inferer(_Workflow):
     amp: Amp = Field(description="precision of the networks; mixed changes no mask visibly")
     small_cube_size: CubeSize | None = Field(description="of a finer cube for a small object; null for cube_size")
     one_way: Switch = Field(description="a further click changes the mask in its own direction alone")
+    temperature: Positive = Field(description="of the weights: makes probabilities of their logits")
     rounds: Annotated[Whole, Field(ge=1)] = Field(
         description="how often the first prompts are asked, at most max_rounds"
     )
@@ -95,6 +96,7 @@ class Inference(_Inferer, Clicks, Results):
     objects: Objects | None = Field(description="several objects at once")
     output_ext: Literal[tuple(EXTENSIONS)] = Field(description="the masks' format")
     preview: Switch = Field(description="write a picture beside the mask")
+    probabilities: Switch = Field(description="write those of every voxel beside the mask")
 
 
 class _Data(_Workflow):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,16 @@ def volumes(data: Path) -> dict[str, dict[str, tuple[str, str]]]:
     return halves
 
 
-def rows(data: Path, **settings: Any) -> Iterator[dict[str, Any]]:
-    """One row for each object and number of clicks.
+def rows(data: Path, known: Container[str] = ()) -> Iterator[dict[str, Any]]:
+    """One row for each object and number of clicks; those that are ``known`` already are left out.
 
     ``half``, ``object``, ``clicks``, ``dice``, ``iou``; ``head``, the decoder's own estimate of the IoU; ``inside`` and
     ``outside``, logits near the object by what the voxel is in truth, and ``all``, those of the whole volume, in bins.
     """
-    engine = Engine(**settings)
+    engine = Engine()
     for half, files in volumes(data).items():
         for thing in development_objects(data, OBJECTS, volumes=files):
-            for clicks, found in _clicked(engine, thing):
+            for clicks, found in () if thing.name in known else _clicked(engine, thing):
                 mask = (found.labels > 0).numpy()
                 logits = found.logits(0).numpy()
                 near = _near(thing.truth | mask, thing.grid.spacing)
@@ -65,7 +65,7 @@ def rows(data: Path, **settings: Any) -> Iterator[dict[str, Any]]:
                     "clicks": clicks,
                     "dice": dice(mask, thing.truth),
                     "iou": float((mask & thing.truth).sum() / (mask | thing.truth).sum()),
-                    "head": found.scores[0],
+                    "head": found.views[0][0].score,
                     "inside": inside,
                     "outside": outside,
                     "all": _bins(logits),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import nn
@@ -22,16 +23,20 @@ class ClickInferer(Inferer):
 
     Args:
         progress: show a progress bar.
+        probabilities: give those of every object too.
         settings: of the engine, see :class:`.segment.Segmenter`.
 
     Raises:
         ValueError: an argument out of its range.
     """
 
-    def __init__(self, *settings: Any, progress: bool | str = True, **named_settings: Any) -> None:
+    def __init__(
+        self, *settings: Any, progress: bool | str = True, probabilities: bool | str = False, **named_settings: Any
+    ) -> None:
         super().__init__()
         self.segmenter = Segmenter(*settings, **named_settings)
         self.progress = flag("progress", progress)
+        self.probabilities = flag("probabilities", probabilities)
 
     def __call__(self, inputs: MetaTensor, network: nn.Module, *args: Any, **kwargs: Any) -> MetaTensor:
         """Label map of the objects, on the grid of the input.
@@ -42,7 +47,8 @@ class ClickInferer(Inferer):
 
         Returns:
             (1, 1, X, Y, Z) uint8 or uint16: 0 background, then the objects in the order of the prompts. Its meta
-            holds ``summary``, the JSON of :class:`.segment.Segmentation`.
+            holds ``summary``, the JSON of :class:`.segment.Segmentation`, and where asked for ``probabilities``,
+            (1, K, X, Y, Z) float32 in the order of the prompts.
 
         Raises:
             ValueError: no request in the meta, more than one image, a scribble without foreground.
@@ -53,6 +59,9 @@ class ClickInferer(Inferer):
         # A collated batch is taken apart again later: whatever lies in its meta needs a place for the batch.
         text = json.dumps(found.summary)
         result.meta["summary"] = [text] if inputs.is_batch else text
+        if self.probabilities:
+            every = torch.stack([found.probabilities(i) for i in range(len(found.views))])
+            result.meta["probabilities"] = every[None] if inputs.is_batch else every
         return result
 
     def segment(self, *args: Any, **kwargs: Any) -> Segmentation:

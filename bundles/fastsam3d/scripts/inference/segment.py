@@ -22,6 +22,7 @@ from ..common.flags import flag
 from ..common.geometry import Grid, resample
 from ..common.intensity import NORMALISATIONS, intensity_bounds
 from ..common.prompts import ObjectPrompt, read_prompts
+from .confidence import predicted_iou, probabilities
 from .cube_prompts import cube_prompt
 from .decoding import CubeMemory, decode_clicks
 from .honoured import honoured
@@ -39,10 +40,12 @@ class Segmentation(NamedTuple):
     Attributes:
         labels: (X, Y, Z) uint8 or uint16: 0 background, then the objects in the order of the prompts.
         summary: plain JSON types: what was segmented, how large, in which cubes, in which time.
-        scores: predicted IoU of each object, None of a last mask that no click changed.
+        scores: predicted IoU of each object, None of a last mask that no click changed; see
+            :func:`.confidence.predicted_iou`.
         views: the views that make up each object's mask, see :func:`.search.making_up_the_mask`.
         given: (X, Y, Z) bool, the last mask of each object, None where there was none.
         grid: where the voxels lie.
+        temperature: of the probabilities.
     """
 
     labels: Tensor
@@ -51,6 +54,11 @@ class Segmentation(NamedTuple):
     views: list[list[View]]
     given: list[Tensor | None]
     grid: Grid
+    temperature: float = 1.0
+
+    def probabilities(self, index: int) -> Tensor:
+        """(X, Y, Z) float32 of an object, counted from 0, whatever the others say; see :mod:`.confidence`."""
+        return probabilities(self.logits(index), self.temperature)
 
     def logits(self, index: int) -> Tensor:
         """(X, Y, Z) float32 of an object, counted from 0; very low where it was not looked for."""
@@ -76,6 +84,7 @@ class Segmenter:
             mask in one direction alone, see :func:`.decoding.decode_clicks`.
         cache_bytes: of the embeddings that are kept, with the logits of the clicks on them.
         max_rounds: of ``rounds``, each of which takes as long as the first.
+        temperature: of the weights, that makes probabilities of their logits.
 
     Raises:
         ValueError: an argument out of its range.
@@ -94,7 +103,10 @@ class Segmenter:
         one_way: bool | str = True,
         cache_bytes: int = 1 << 29,
         max_rounds: int = 20,
+        temperature: float = 1.0,
     ) -> None:
+        if not temperature > 0:
+            raise ValueError(f"temperature {temperature}: expected a positive number")
         if normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation {normalisation!r}: expected {' or '.join(NORMALISATIONS)}")
         if cube_size < 1 or rounds < 1 or not spacing > 0:
@@ -104,6 +116,7 @@ class Segmenter:
         if small_cube_size is not None and small_cube_size < 1:
             raise ValueError(f"small_cube_size {small_cube_size}: expected a positive number, or null for cube_size")
         self.settings = Settings(cube_size, min(small_cube_size or cube_size, cube_size), spacing, rounds)
+        self.temperature = temperature
         self.window = window
         self.normalise = NORMALISATIONS[normalisation]
         self.one_way = flag("one_way", one_way)
@@ -186,8 +199,9 @@ class Segmenter:
         given = [last_mask(scene, t) for t in targets]
         labels = label_map(views, scene.grid, scene.image.device, given)
         voxels = count_voxels(labels, views, scene.grid, given)
-        summary = {**summarise(scene, targets, seen, voxels), **viewing.summary()}
-        return Segmentation(labels, summary, [v[0].score for v in views], views, given, scene.grid)
+        scores = [predicted_iou(v, self.temperature) for v in views]
+        summary = {**summarise(scene, targets, seen, voxels, scores), **viewing.summary()}
+        return Segmentation(labels, summary, scores, views, given, scene.grid, self.temperature)
 
 
 class _Shown(NamedTuple):

@@ -21,7 +21,11 @@ IGNORED = "clicks that the network did not follow: {}; the mask was set right ar
 
 
 def summarise(
-    scene: Scene, targets: Sequence[Target], seen: Sequence[Sequence[View]], voxels: Sequence[int]
+    scene: Scene,
+    targets: Sequence[Target],
+    seen: Sequence[Sequence[View]],
+    voxels: Sequence[int],
+    scores: Sequence[float | None],
 ) -> dict[str, Any]:
     """A dictionary of plain JSON types.
 
@@ -30,18 +34,25 @@ def summarise(
         targets: the objects.
         seen: of each object, in the order in which it was seen.
         voxels: of each label, 0 included.
+        scores: predicted IoU of each object.
     """
     voxel_ml = abs(float(np.linalg.det(scene.grid.affine[:3, :3]))) / 1000
-    objects = enumerate(zip(targets, seen, strict=True), start=1)
+    objects = enumerate(zip(targets, seen, scores, strict=True), start=1)
     return {
         "label_names": {str(i): t.prompt.name for i, t in enumerate(targets, start=1)},
-        "objects": [_describe(scene, i, t, s, voxels[i], voxels[i] * voxel_ml) for i, (t, s) in objects],
+        "objects": [_describe(scene, i, t, s, voxels[i], voxels[i] * voxel_ml, iou) for i, (t, s, iou) in objects],
         "notes": scene.notes,
     }
 
 
 def _describe(
-    scene: Scene, value: int, target: Target, seen: Sequence[View], voxels: int, volume_ml: float
+    scene: Scene,
+    value: int,
+    target: Target,
+    seen: Sequence[View],
+    voxels: int,
+    volume_ml: float,
+    score: float | None,
 ) -> dict[str, Any]:
     views, looks = making_up_the_mask(seen), cubes_looked_at(seen)
     prompt = target.prompt
@@ -61,7 +72,7 @@ def _describe(
         "voxels": voxels,
         "volume_ml": rounded(volume_ml),
         # Nobody knows how good a mask is that was given and that no click changed.
-        "predicted_iou": None if views[0].score is None else round(min(1.0, max(0.0, views[0].score)), 4),
+        "predicted_iou": None if score is None else round(score, 4),
         "prompts": {
             "points": [list(p) for p in prompt.points],
             "point_labels": list(prompt.labels),

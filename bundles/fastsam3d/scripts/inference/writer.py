@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.data import MetaTensor
 
 from ..common.digits import shown
 from ..common.flags import flag
 from ..common.geometry import Grid
+from ..common.label_volume import save_label_volume
 from ..common.preview import save_preview
 from ..common.result_writer import ResultWriterd, save_volume
+
+PROBABILITIES = "_probabilities.nii.gz"
 
 
 class SaveSegmentationd(ResultWriterd):
@@ -34,17 +38,25 @@ class SaveSegmentationd(ResultWriterd):
         super().__init__(keys, picture=flag("preview", preview), **options)
 
     def endings(self, source: str) -> list[str]:
-        """Of the label map, the description and the picture."""
-        return [self.extension, ".json", *([".png"] if self.picture else [])]
+        """Of the label map, the description, the probabilities and the picture."""
+        return [self.extension, ".json", PROBABILITIES, *([".png"] if self.picture else [])]
 
     def write(
         self, side: Path, stem: str, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]
     ) -> dict[str, str]:
-        """Label map and picture; no further names."""
+        """Label map, picture, and probabilities where the inferer gives them."""
         save_volume(side / result["mask"], labels, result["image"])
         if self.picture:
             self._write_preview(side / f"{stem}.png", image, labels, result)
-        return {}
+        if "probabilities" not in labels.meta:
+            return {}
+        every = torch.as_tensor(labels.meta["probabilities"]).cpu().numpy()
+        # Of one object a volume as the image, of several a further axis with one for each.
+        values = every[0] if len(every) == 1 else np.moveaxis(every, 0, -1)
+        affine = np.asarray(labels.meta["original_affine"], dtype=np.float64)
+        source = result["image"] if len(every) == 1 else ""
+        save_label_volume(side / (stem + PROBABILITIES), values, affine, source)
+        return {"probabilities": stem + PROBABILITIES}
 
     def _write_preview(self, path: Path, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]) -> None:
         objects = result["objects"]

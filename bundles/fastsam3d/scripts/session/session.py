@@ -364,7 +364,7 @@ class Session:
             if not said.is_placed:
                 return np.zeros(self.shape, np.float32)
             asked = [o.id for o in self._objects if o.is_placed]
-            return self._answer().logits(asked.index(said.id)).sigmoid().cpu().numpy()
+            return self._answer().probabilities(asked.index(said.id)).cpu().numpy()
 
     def save(self, path: str | Path) -> None:
         """Write what was said as a small JSON file; undone steps are not in it.

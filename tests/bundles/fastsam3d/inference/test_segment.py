@@ -26,7 +26,7 @@ def segment(prompts, **more):
 
 def test_two_objects():
     found = segment({"objects": {"left": [LEFT], "right": [RIGHT]}})
-    assert found.summary["label_names"] == {"1": "left", "2": "right"} and found.scores == pytest.approx([0.9, 0.9])
+    assert found.summary["label_names"] == {"1": "left", "2": "right"} and all(0.5 < s < 0.9 for s in found.scores)
     for value in (1, 2):
         mask = (found.labels == value).numpy()
         assert dice(mask, PAIR.truth(GRID, value - 1)) >= 0.9

@@ -1,0 +1,59 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""What logits are worth: probabilities, and how good a mask is likely to be.
+
+``docs/notebook/calibration.md`` has the measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..common.geometry import overlap
+from ..networks.drawing import LARGEST_LOGIT
+from .search import View
+
+# Cells whose logit is lower are taken to be outside for sure: there are so many that a little of each would be a lot.
+DOUBTED = -4.0
+
+
+def probabilities(logits: Tensor, temperature: float) -> Tensor:
+    """``sigmoid(logits / temperature)``; 0 where no cube was looked at.
+
+    One temperature for all logits keeps the mask where the probability is above one half (temperature scaling: Guo et
+    al., On Calibration of Modern Neural Networks, 2017).
+    """
+    return torch.where(logits == -LARGEST_LOGIT, 0.0, torch.sigmoid(logits / temperature))
+
+
+def predicted_iou(views: Sequence[View], temperature: float) -> float | None:
+    """The IoU that an object's mask is expected to have; None of a last mask that no click changed.
+
+    The decoder's own estimate times what the probabilities say. Of a mask M, with independent voxels that are the
+    object's with probability p, the expected intersection is the sum of p over M, and the expected union the voxels of
+    M and the sum of p over all others: the IoU is about the ratio of the two.
+
+    Args:
+        views: that make up the mask, the finest first.
+        temperature: of the probabilities.
+    """
+    if views[0].score is None:
+        return None
+    intersection = union = 0.0
+    for i, view in enumerate(views):
+        doubted = view.inside & (view.logits[0] > DOUBTED)
+        for finer in views[:i]:
+            # A coarser cube counts around the finer ones alone.
+            start, stop = overlap(view.grid, finer.grid)
+            doubted[tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))] = False
+        logits = view.logits[0][doubted]
+        likely, mask = torch.sigmoid(logits / temperature), logits > 0
+        volume = float(np.prod(view.grid.spacing))
+        intersection += volume * float(likely[mask].sum())
+        union += volume * (float(mask.sum()) + float(likely[~mask].sum()))
+    return min(1.0, max(0.0, views[0].score)) * intersection / union if union else 0.0
