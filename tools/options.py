@@ -33,6 +33,11 @@ HEAD = """# Options of {bundle}
 Every option of `python -m monai.bundle run`, given as `--name value`. A value of another type or out of range, and a
 name that is not here, are refused before anything is read. What is no option but a part of a configuration is changed
 as `--part#key value`. Written by `python -m tools.options {bundle} --write`.
+
+What is refused ends with the sentence that says why, `Error: ...`. Three things MONAI refuses itself, before anything of
+this bundle runs, and ends with a traceback: a configuration that is not there (`Cannot find the config file`), `--part#key`
+of a part that is not there (`KeyError: 'query key: part'`), and a value that begins with `%`, which to MONAI names a part
+(`KeyError` too): write `./%name` for such a file.
 """
 
 

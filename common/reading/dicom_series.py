@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .dicom_pixels import decode, grey
-from .dicom_stacks import Stack, choose, stacks_of
+from .dicom_stacks import LEFT, Stack, choose, stacks_of
 from .dicom_tags import Slice, find_slices
 from .options import Reading
 
@@ -99,7 +99,9 @@ def _volume(stack: Stack, place: Path, reading: Reading, notes: list[str]) -> Vo
     slices = sorted(stack.slices, key=lambda s: float(s.position @ normal))
     line = _line(slices, normal, place, reading)
     if line.problems and reading.irregular == "refuse":
-        raise ValueError(f"{place}: {'; '.join(line.problems)}; expected slices at even distances: {REMEDY}")
+        # A slice that is no part of the stack may be the one that is missing.
+        found = "; ".join([*line.problems, *(note for note in stack.notes if note.startswith(LEFT))])
+        raise ValueError(f"{place}: {found}; expected slices at even distances: {REMEDY}")
     rows, columns = first.size
     count = round(float(line.along[-1])) + 1
     reading.check_size(place, (columns, rows, count))

@@ -22,6 +22,8 @@ SAME_DIRECTION = 5e-4
 SAME_PLACE = 1e-3
 LISTED = 20
 AXES = {0: "sagittal", 1: "coronal", 2: "axial"}
+# What a note of the images beside the stack begins with.
+LEFT = "left aside"
 
 
 @dataclass
@@ -110,7 +112,7 @@ def choose(stacks: Sequence[Stack], wanted: str | int | None, place: Path) -> St
     if left:
         named = "; ".join(f"{s.describe()} ({s.slices[0].name})" for s in left[:5])
         more = f"; and {len(left) - 5} more" if len(left) > 5 else ""
-        stack.notes.append(f"left aside: {named}{more}")
+        stack.notes.append(f"{LEFT}: {named}{more}")
     return stack
 
 

@@ -292,6 +292,15 @@ def test_a_slice_that_does_not_say_where_it_lies_is_named(tmp_path, tag, which):
     assert found.shape == (7, 6, 9 if which == 4 else 8) and any(lost[0] in note for note in notes)
 
 
+def test_a_slice_of_another_scale_is_named_where_one_is_missing(tmp_path):
+    def rescaled(made, k):
+        made.PixelSpacing = [3, 3] if k == 4 else made.PixelSpacing
+
+    folder = write_series(tmp_path / "s", VALUES, PLAIN, edit=rescaled)
+    other = [f.name for f in folder.iterdir() if pydicom.dcmread(f).PixelSpacing[0] == 3]
+    refused(folder, "1 of 9 slices .* missing", f"left aside: .*{other[0]}")
+
+
 def test_a_direction_that_is_none_is_refused(tmp_path):
     def broken(made, k):
         made.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
