@@ -35,8 +35,8 @@ name that is not here, are refused before anything is read. What is no option bu
 as `--part#key value`. Written by `python -m tools.options {bundle} --write`.
 
 What is refused ends with the sentence that says why, `Error: ...`. Three things MONAI refuses itself, with a traceback,
-before anything of this bundle runs: a configuration that is not there (`Cannot find the config file`), `--part#key` of a
-part that is not there (`KeyError: 'query key: part'`), and a value that begins with `%`, which to MONAI names a part
+before anything of this bundle runs: a configuration that is not there (`Cannot find the config file`), `--part#key` of
+a part that is not there (`KeyError: 'query key: part'`), and a value that begins with `%`, which to MONAI names a part
 (`KeyError` too): write `./%name` for such a file.
 """
 
