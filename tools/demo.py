@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_dice
 
+from bundles.ssam_2d.scripts.lite_medsam import ABOUT, bring
 from common.digits import shown
 from common.result_files import case_name
 from tools import demo_names
@@ -103,6 +104,10 @@ def main(arguments: list[str] | None = None) -> int:
     print("\n" + "\n".join(report(result, given.output, reference)))
     print(f"picture    {given.output / (case_name(str(image)) + '_seg.png')}")
     if given.image is None:
+        try:
+            print(f"\nboxes in pictures are answered by {bring()}\n{ABOUT}")
+        except ValueError as error:
+            print(f"\n{error}\nuntil then the small base answers boxes", file=sys.stderr)
         print("\nthe second part: tissues by name, learned from a few slices (about a minute)\n", flush=True)
         try:
             lines = demo_names.run(given.output / "names", run_python)

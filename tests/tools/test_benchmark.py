@@ -29,6 +29,7 @@ ROWS = {
     "bundle": ["encode_fp32", "encode_default", "click_fp32", "click_default"],
     "requests": [f"{kind}{row}_click" for kind in ("", "small_") for row in ("first", "further", "known")],
     "precision": ["float32", "mixed", "bfloat16"],
+    "tiny_vit": ["plain", "autocast", "folded_fp32", "folded"],
     "attention": ["naive_32", "sdpa_32", "dense_32", "naive_64", "sdpa_64", "dense_64"],
 }
 

@@ -28,6 +28,7 @@ from tools.benchmark import (
     requests,
     ssam,
     timing,
+    tiny_vit,
 )
 
 BENCHMARKS = {
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "requests": requests,
     "precision": precision,
     "ssam": ssam,
+    "tiny_vit": tiny_vit,
 }
 # On a machine that is busy with other work too, the processor's time for one thread says more than a clock's.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
