@@ -53,6 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
         return classical.main(arguments[1:])
     if arguments[:1] == ["prompts_2d"]:
         return prompts_2d.main(arguments[1:])
+    # A server is started there, and asked.
+    if arguments[:1] == ["session"]:
+        from tools.benchmark import session
+
+        return session.main(arguments[1:])
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -90,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     names = "; ".join(f"{name}: {module.about(False)}" for name, module in BENCHMARKS.items())
-    names += "; classical and prompts_2d: their own options, see python -m tools.benchmark classical --help"
+    names += "; classical, prompts_2d and session: their own options, see python -m tools.benchmark classical --help"
     parser = argparse.ArgumentParser(prog="python -m tools.benchmark", description=f"{__doc__} {names}")
     parser.add_argument("name", choices=BENCHMARKS, help="what to measure")
     parser.add_argument("--json", help="where the numbers go")

@@ -99,7 +99,7 @@ async def upload_raw(session_id: str, request: Request, leases: All) -> dict[str
         lease.session.set_image(image, properties_of(metadata, leases.settings.orientation))
 
     await lease.run(work)
-    lease.begin(lambda: lease.session.prepare())
+    lease.prepare()
     return {"message": "the image is in memory"}
 
 

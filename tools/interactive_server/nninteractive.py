@@ -163,7 +163,7 @@ async def set_image(request: Request, lease: Held, leases: All) -> dict[str, lis
         return list(image.shape)
 
     shape = await lease.run(work)
-    lease.begin(lambda: lease.session.prepare())
+    lease.prepare()
     return {"original_image_shape": shape}
 
 

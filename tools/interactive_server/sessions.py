@@ -4,7 +4,8 @@
 """Who holds a place on the server: a lease for each client, with a session and a thread of its own.
 
 Work is done in the lease's thread, one piece after the other. Looking a lease up, heartbeats and giving it back never
-wait for that. Predictions of all leases take turns, since each of them uses all cores.
+wait for that. Predictions of all leases take turns, since each of them uses all cores; so do preparations, in a thread
+of their own, so that a lease does other work meanwhile.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Lease:
             to another client alone.
     """
 
-    def __init__(self, session: Session, turn: threading.Lock, heartbeats: bool = True) -> None:
+    def __init__(
+        self, session: Session, turn: threading.Lock, background: ThreadPoolExecutor, heartbeats: bool = True
+    ) -> None:
         self.token = secrets.token_hex(16)
         self.session = session
         self.kept: dict[str, Any] = {}
@@ -50,6 +53,7 @@ class Lease:
         self.seen_at = self.active_at = time.monotonic()
         self.waiting = 0
         self._turn = turn
+        self._background = background
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"session-{self.token[:6]}")
 
     def seen(self) -> None:
@@ -92,17 +96,20 @@ class Lease:
 
         return await self.run(in_turn)
 
-    def begin(self, work: Callable[[], None]) -> None:
+    def begin(self, work: Callable[[], Any]) -> None:
         """Do ``work`` in the lease's thread, when no other lease predicts, and do not wait; what fails is logged."""
+        self._submit(lambda: self._quietly(work))
 
-        def in_turn() -> None:
-            with self._turn:
-                try:
-                    work()
-                except Exception as error:
-                    log.warning("prepared nothing: %s", error)
+    def prepare(self) -> None:
+        """Prepare the image for the first click, beside what else the lease does, and do not wait."""
+        self._background.submit(lambda: self._quietly(self.session.prepare))
 
-        self._submit(in_turn)
+    def _quietly(self, work: Callable[[], Any]) -> None:
+        with self._turn:
+            try:
+                work()
+            except Exception as error:
+                log.warning("prepared nothing: %s", error)
 
     def close(self) -> None:
         """End it; what is being done is finished, what waits is not."""
@@ -127,6 +134,7 @@ class Leases:
         self.settings = settings
         self.engine = engine
         self._turn = threading.Lock()
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="preparing")
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
 
@@ -139,7 +147,7 @@ class Leases:
         self.sweep()
         if len(self._held) >= self.settings.max_sessions:
             self.sweep(needed=True)
-        lease = Lease(Session(self.engine), self._turn, heartbeats)
+        lease = Lease(Session(self.engine), self._turn, self._background, heartbeats)
         with self._lock:
             if len(self._held) < self.settings.max_sessions:
                 self._held[lease.token] = lease
@@ -196,6 +204,7 @@ class Leases:
         """End all."""
         for token in list(self._held):
             self.release(token)
+        self._background.shutdown(wait=False, cancel_futures=True)
 
 
 def gone() -> Refusal:

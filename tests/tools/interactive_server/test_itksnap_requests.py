@@ -163,7 +163,7 @@ def test_nothing_that_is_sent_is_written_to_disk(monkeypatch):
         return {"type": "http.request", "body": sent.content}
 
     request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
-    metadata, packed = asyncio.run(form_of(request, Lease(None, None)))
+    metadata, packed = asyncio.run(form_of(request, Lease(None, None, None)))
     assert np.array_equal(voxels(metadata, packed, 1 << 20), image)
 
 

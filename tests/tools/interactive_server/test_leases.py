@@ -208,3 +208,20 @@ def test_the_key_stays_out_of_what_the_server_shows():
     from tools.interactive_server.settings import Settings
 
     assert KEY not in repr(Settings(token=KEY))
+
+
+def test_a_lease_works_while_its_image_is_prepared():
+    import asyncio
+
+    from tools.interactive_server.sessions import Leases
+    from tools.interactive_server.settings import Settings
+
+    leases = Leases(Settings(max_sessions=1), engine=None)
+    lease, prepared = leases.claim(), threading.Event()
+    lease.session.prepare = lambda: prepared.wait(30)
+    lease.prepare()
+    assert asyncio.run(lease.run(lambda: "done")) == "done"
+    prepared.set()
+    # Predictions wait: both would use all cores.
+    assert asyncio.run(lease.predict(prepared.is_set))
+    leases.close()
