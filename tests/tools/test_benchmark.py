@@ -5,6 +5,7 @@
 
 import json
 import time
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -133,3 +134,21 @@ def test_help_lists_the_benchmarks(capsys):
     assert stop.value.code == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ROWS)
+
+
+def test_session_asks_python_and_the_wire(tmp_path, capsys):
+    pytest.importorskip("nnInteractive.inference.remote")
+    path = tmp_path / "session.json"
+    assert main(["session", "--quick", "--rounds", "1", "--json", str(path)]) == 0
+    (row,) = json.loads(path.read_text())["rows"]
+    assert all(row[f"{step}, {way}"][0] > 0 for step in ("image", "first click") for way in ("Python", "wire"))
+    assert "| tiny | further click |" in capsys.readouterr().out
+
+
+def test_peers_without_their_package_are_named(tmp_path):
+    path = tmp_path / "peers.json"
+    assert main(["peers", "--quick", "--json", str(path), "--no-progress"]) == 0
+    result = json.loads(path.read_text())
+    assert {"fastsam3d, first click", "SAM-Med3D, first click"} <= {r["name"] for r in result["rows"]}
+    if find_spec("dynamic_network_architectures") is None:
+        assert "dynamic-network-architectures" in result["not_measured"]["nnInteractive, every prompt"]

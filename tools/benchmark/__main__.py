@@ -23,6 +23,7 @@ from tools.benchmark import (
     encoder3d,
     machine,
     peak,
+    peers,
     precision,
     prompts_2d,
     requests,
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "precision": precision,
     "ssam": ssam,
     "tiny_vit": tiny_vit,
+    "peers": peers,
 }
 # On a machine that is busy with other work too, the processor's time for one thread says more than a clock's.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
