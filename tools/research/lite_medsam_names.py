@@ -297,7 +297,7 @@ def start(run: Path, minutes: float, every: int = 50) -> None:
 @torch.no_grad()
 def prompts(run: Path, model: SSAM, what: str, few: int | None = None) -> None:
     """Dice of a box and after 1, 3 and 5 clicks on the sets that are tried, into the log."""
-    for group in TRIED.values():
+    for group in (g for g in TRIED.values() if (run / "embedded" / g).is_dir()):
         shown = [s for s in read(run, group) if s.present][:few]
         scores: dict[str, list[float]] = {"box": [], "1": [], "3": [], "5": []}
         for one in shown:
