@@ -228,7 +228,7 @@ def test_the_voxel_that_is_seen_is_the_voxel_that_is_told(turn, seen, tmp_path):
         picture = seen.picture()
         for _ in range(5):
             voxel = list(middle)
-            voxel[u], voxel[v] = (4 * int(rng.integers(0, shown.shape[axis] // 4)) + 2 for axis in (u, v))
+            voxel[u], voxel[v] = (4 * int(rng.integers(2, shown.shape[axis] // 4 - 2)) + 2 for axis in (u, v))
             x, y = seen.pixel(plane, voxel)
             seen.tab.mouse.move(x, y)
             there = seen.tab.inner_text("#position").split("voxel ")[1].split("   ")[0]
