@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +109,9 @@ class Engine:
 
     def __init__(self, **settings: Any) -> None:
         config = ConfigParser.load_config_file(str(BUNDLE / "configs" / "inference.json"))
-        options = {k: config[v[1:]] for k, v in config["inferer"].items() if not k.startswith("_")}
+        # What else the inferer takes is for those who call it through MONAI.
+        known = config["inferer"].keys() & signature(Segmenter).parameters
+        options = {k: config[config["inferer"][k][1:]] for k in known}
         self.segmenter = Segmenter(**{**options, **settings})
         self.network = build_network().eval()
         load_weights(self.network, BUNDLE / "models" / "model.pt")

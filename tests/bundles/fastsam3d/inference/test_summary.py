@@ -28,7 +28,7 @@ def notes_of(*layers: int) -> list[str]:
     view = View(look, Grid(cube.affine, (32,) * 3), logits, torch.ones(32, 32, 32, dtype=torch.bool), 0.5)
     scene = Scene(torch.zeros(1, *IMAGE.shape), IMAGE, [], {}, [], "content", False)
     target = Target(ObjectPrompt("a"), np.zeros((1, 3)), np.ones(1, int), np.zeros(1, int), None, cube)
-    (described,) = summarise(scene, [target], [[view]], [3600, 0])["objects"]
+    (described,) = summarise(scene, [target], [[view]], [3600, 0], [0.5])["objects"]
     return described["notes"]
 
 
