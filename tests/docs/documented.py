@@ -14,7 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Programs that stand-ins take the place of: they write down what they were called with, and do nothing.
-RECORDED = ("python", "torchrun", "curl", "cp", "apt-get", "monailabel", "sam-bundles", "pip", "git", "docker", "unzip")
+RECORDED = (
+    *("python", "python3", "torchrun", "curl", "cp", "apt-get"),
+    *("monailabel", "sam-bundles", "pip", "git", "docker", "unzip"),
+)
 # What documents leave to the reader.
 PLACEHOLDERS = {"BUNDLE": "bundles/fastsam3d"}
 # Words end with one separator of ASCII, calls with another: no document holds these.
