@@ -24,7 +24,7 @@ class PromptedInferer(WholeImageInferer):
     A point is the deepest of all of the label's pixels, a box holds all of them, in however many pieces they are.
 
     Args:
-        labels: see :class:`.inferer.WholeImageInferer`.
+        labels: see :class:`.whole_image.WholeImageInferer`.
         view: likewise.
         prompts: ``point``, ``box``, or one of them beside the name: ``text+point``, ``text+box``.
 

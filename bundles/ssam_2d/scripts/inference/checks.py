@@ -23,7 +23,7 @@ class RequestCheck:
 
     Args:
         items: see :func:`.items.list_items`.
-        network, adapters, text_model: see :class:`.inferer.NamedInferer`.
+        network, adapters, text_model: see :class:`.named_inferer.NamedInferer`.
     """
 
     def __init__(

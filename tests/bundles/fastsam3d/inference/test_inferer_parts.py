@@ -19,9 +19,9 @@ from bundles.fastsam3d.scripts.common.geometry import Grid, cube_around
 from bundles.fastsam3d.scripts.common.prompts import read_prompts
 from bundles.fastsam3d.scripts.common.request import put_request
 from bundles.fastsam3d.scripts.inference import zoom
+from bundles.fastsam3d.scripts.inference.click_inferer import ClickInferer
 from bundles.fastsam3d.scripts.inference.decoding import CubeMemory, CubePrompt, decode_clicks
 from bundles.fastsam3d.scripts.inference.drawn import POINTS_PER_STROKE, lasso_points, scribble_points
-from bundles.fastsam3d.scripts.inference.inferer import ClickInferer
 from bundles.fastsam3d.scripts.inference.items import list_items
 from bundles.fastsam3d.scripts.inference.label_map import count_voxels, label_map
 from bundles.fastsam3d.scripts.inference.search import Look, Stage, View
