@@ -97,6 +97,8 @@ def _script(block: str) -> str:
     for placeholder, value in PLACEHOLDERS.items():
         block = re.sub(rf"\b{placeholder}\b", value, block)
     block = re.sub(r"\bbash (tools/)", r"record_bash \1", block)
+    # The interpreter of an environment, which would be found by its path, and run.
+    block = re.sub(r"(?<![\w./])[\w./-]*/bin/(?=(?:python|pip)\b)", "", block)
     return re.sub(r"[ ]\.\.\.$", "", block, flags=re.MULTILINE)
 
 

@@ -53,6 +53,9 @@ def smaller(words: list[str]) -> list[str]:
     """Words that make a bundle's command take seconds: one epoch, few small cubes, no GPU."""
     configs = next((word for word, flag in zip(words[1:], words, strict=False) if flag == "--config_file"), "")
     more = ["--device", "cpu"] if "configs/" in configs else []
+    if more and "--output_dir" not in words:
+        # The bundle's own folder, which is the project's here.
+        more += ["--output_dir", "own"]
     if "train.json" in configs:
         more += ["--max_epochs", "1", "--progress", "false"]
         if "fastsam3d" in configs:

@@ -19,7 +19,7 @@ from readers_folder import copy_run, make_folder, run
 # What a command holds that cannot be run here, and why.
 NOT_RUN = (
     (r"^docs/(reproduce|notebook)", "the papers' data, or hours; every overlay is trained with in test_experiments"),
-    (r"^docs/(monailabel|security)", "a server; tests/label_server starts them"),
+    (r"^docs/(monailabel|security|click_anywhere)", "a server; its own tests start it"),
     (r"^docs/click_anywhere", "a server; tests/tools/interactive_server starts it, tests/tools/test_click the page"),
     (r"record_bash", "a whole environment is made; its --help is tested"),
     (r": torchrun", "two processes; tests of training start them"),
