@@ -90,12 +90,14 @@ class Options(BaseModel):
         """Options of the configuration below that were given, and that do nothing here."""
         idle = [name for name in (cls.below.model_fields if cls.below else ()) if name not in cls.model_fields]
         values = {name: resolver.items[name].get_config() for name in idle if name in resolver.items}
-        # Those that may be null are null where nobody gave them; of the others a value may be the default.
+        # Those that may be null are null where nobody gave them, but for those named in ``others``; of what may not be
+        # null a value may be the default.
         return [
             name
             for name, value in values.items()
             if is_typed(name)
             or value is not None
+            and name not in cls.others
             and not _is_reference(value)
             and takes(cls.below.model_fields[name], type(None))
         ]
