@@ -53,7 +53,7 @@ class Options(BaseModel):
             end_with_the_sentence()
         given.update({name: None for name in given if is_typed_none(name)})
         plain = {name: value for name, value in given.items() if not _is_reference(value)}
-        known = {*cls.model_fields, *cls.others}
+        known = {*cls.model_fields, *cls.others, *(cls.below.model_fields if cls.below else ())}
         # What a part referred to is unused where a value took its place.
         problems = [_no_option(name) for name in _replaced(resolver) if name not in known] or [
             _unknown(name, cls.model_fields) for name in _unused(resolver) if name not in known
@@ -87,20 +87,10 @@ class Options(BaseModel):
 
     @classmethod
     def _idle(cls, resolver: ReferenceResolver) -> list[str]:
-        """Options of the configuration below that were given, and that do nothing here."""
-        idle = [name for name in (cls.below.model_fields if cls.below else ()) if name not in cls.model_fields]
-        values = {name: resolver.items[name].get_config() for name in idle if name in resolver.items}
-        # Those that may be null are null where nobody gave them, but for those named in ``others``; of what may not be
-        # null a value may be the default.
-        return [
-            name
-            for name, value in values.items()
-            if is_typed(name)
-            or value is not None
-            and name not in cls.others
-            and not _is_reference(value)
-            and takes(cls.below.model_fields[name], type(None))
-        ]
+        """Options of the configuration below that were typed, and that do nothing here."""
+        below = cls.below.model_fields if cls.below else ()
+        # What stands in a configuration may be its default, or an experiment's that says how to train as well.
+        return [name for name in below if name not in cls.model_fields and name in resolver.items and is_typed(name)]
 
     @classmethod
     def _check(cls, name: str, value: Any) -> Any:

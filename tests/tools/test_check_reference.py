@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from bundles.fastsam3d.scripts.networks.image_encoder import ImageEncoder3D
+from bundles.ssam_2d.scripts import lite_medsam
 from tools.check_reference import KINDS, check, main
 
 GOLDEN = Path("../shared/golden")
 # One kind has several files; the others have one of the kind's own name.
-FILES = [kind for kind in KINDS if kind != "svdsam_layer"]
+FILES = [kind for kind in KINDS if kind not in ("svdsam_layer", "lite_medsam")]
 FILES += ["svdsam_linear_wide", "svdsam_linear_tall", "svdsam_conv1x1", "svdsam_conv3x3"]
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference files (../shared/golden) are not here")
+
+LITE_MEDSAM = Path("../shared/litemedsam/reference.npz")
 
 SMALL = {
     "img_size": 8,
@@ -65,6 +68,18 @@ def test_the_published_outputs(name):
     assert verdict == "ok", text
 
 
+@pytest.mark.skipif(not LITE_MEDSAM.is_file(), reason=f"the reference file {LITE_MEDSAM} is not here")
+@pytest.mark.skipif(lite_medsam.found() is None, reason=f"LiteMedSAM is not here: {lite_medsam.COMMAND} brings it")
+def test_lite_medsam_by_its_published_weights(tmp_path):
+    verdict, text = check(LITE_MEDSAM)
+    assert verdict == "ok", text
+    with np.load(LITE_MEDSAM, allow_pickle=False) as file:
+        arrays = dict(file)
+    changed = arrays | {"logits": arrays["logits"] * 1.01}
+    verdict, text = check(write(tmp_path, "changed.npz", changed))
+    assert verdict == "FAILED" and "largest relative error" in text, text
+
+
 @needs_golden
 def test_the_whole_folder(capsys):
     assert main([str(GOLDEN), "--all"]) == 0
@@ -73,7 +88,7 @@ def test_the_whole_folder(capsys):
 
 
 @needs_golden
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("svdsam")])
+@pytest.mark.parametrize("kind", [name for name in FILES if not name.startswith("svdsam")])
 def test_perturbed_weights_fail(kind, tmp_path):
     """Some weights of each part of the network in turn."""
     with np.load(GOLDEN / f"{kind}.npz", allow_pickle=False) as file:

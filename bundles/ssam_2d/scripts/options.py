@@ -99,10 +99,9 @@ class Evaluation(_Data):
 
     below = Inference
 
-    # Of inference.json, and of experiments that say how to train and how to score; without effect here.
+    # Of experiments that say how to train and how to score; without effect here.
     others = (
         *_Data.others,
-        *("probabilities", "slice_axis", "max_voxels", "max_objects", "max_clicks", "embedding_cache_bytes"),
         *(
             "batch_size",
             "learning_rate",
