@@ -23,8 +23,8 @@ from tools.run_python import run_python
 
 BUNDLE = Path("bundles/fastsam3d")
 OUTPUT = Path("output/demo")
-# Voxels of the MNI152 template at 1 mm: both hemispheres, the cerebellum, a temporal lobe.
-BRAIN_CLICKS = [[56, 81, 102], [140, 81, 102], [126, 73, 27], [130, 140, 60]]
+# Voxels of the MNI152 template at 1 mm: in a hemisphere, then each in the middle of the largest part that was missing.
+BRAIN_CLICKS = [[56, 81, 102], [133, 109, 76], [120, 73, 42], [108, 190, 71]]
 
 
 def save_template(folder: Path) -> tuple[Path, Path]:
