@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from .access import Access
 
@@ -58,6 +60,15 @@ class Gate:
             await self.app(scope, counted(headers, receive, self.rules.max_bytes), send)
         except Refusal as refusal:
             await answer(send, refusal)
+
+
+def refusal(request: Request, error: HTTPException, page: str) -> JSONResponse:
+    """``{"detail": a sentence}`` with the error's status; ``page`` lists the requests that there are."""
+    detail = error.detail
+    if detail in ("Not Found", "Method Not Allowed"):
+        place = f"{request.method} {request.url.path[:80]}"
+        detail = f"{place} is no request to this server: expected one of those in {page}"
+    return JSONResponse({"detail": detail}, error.status_code, error.headers)
 
 
 def check_host(headers: dict[str, str], rules: Access) -> None:

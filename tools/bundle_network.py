@@ -11,6 +11,8 @@ from typing import Any
 from monai.bundle import ConfigParser
 from torch import nn
 
+from common.config_names import in_package
+
 BUNDLE = Path(__file__).parents[1] / "bundles" / "fastsam3d"
 
 
@@ -22,10 +24,4 @@ def build_network(config: Path = BUNDLE / "configs" / "inference.json") -> nn.Mo
 
 def from_root(definition: Any, bundle: str = BUNDLE.name) -> Any:
     """The same definition with the names of classes as they are from the repository's root."""
-    if isinstance(definition, dict):
-        return {k: from_root(v, bundle) for k, v in definition.items()}
-    if isinstance(definition, list):
-        return [from_root(v, bundle) for v in definition]
-    if isinstance(definition, str) and definition.startswith("scripts."):
-        return f"bundles.{bundle}.{definition}"
-    return definition
+    return in_package(definition, f"bundles.{bundle}.scripts")

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
-from sam_bundles.common.gate import Gate
+from sam_bundles.common.gate import Gate, refusal
 from starlette.exceptions import HTTPException
 
 from sam_bundles import Engine
@@ -92,11 +92,7 @@ def describe_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        detail = error.detail
-        if detail in ("Not Found", "Method Not Allowed"):
-            place = f"{request.method} {request.url.path[:80]}"
-            detail = f"{place} is no request to this server: expected one of those in docs/click_anywhere.md"
-        return JSONResponse({"detail": detail}, error.status_code, error.headers)
+        return refusal(request, error, "docs/click_anywhere.md")
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:

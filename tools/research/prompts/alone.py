@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bundles.fastsam3d.scripts.evaluation.protocol import box_around, stroke
 from common.clicks import deepest_point
 
 from . import drawing
@@ -19,7 +20,7 @@ def prompts(thing: Labelled) -> dict[str, tuple[dict[str, Any], dict[str, np.nda
     """Every documented prompt: what is asked, and the masks that it names."""
     click = list(deepest_point(thing.truth, thing.grid.spacing))
     beside = list(drawing.beside(thing))
-    box = drawing.box(thing.truth)
+    box = box_around(thing.truth)
     forms: dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]] = {
         "click": ({"foreground": [click]}, {}),
         "click and background": ({"foreground": [click], "background": [beside]}, {}),
@@ -27,12 +28,12 @@ def prompts(thing: Labelled) -> dict[str, tuple[dict[str, Any], dict[str, np.nda
         "box and click": ({"box": box, "foreground": [click]}, {}),
         "box and background": ({"box": box, "background": [beside]}, {}),
         **{
-            f"flat box across axis {axis}": ({"box": drawing.box(drawing.section(thing, 1, axis))}, {})
+            f"flat box across axis {axis}": ({"box": box_around(drawing.section(thing, 1, axis))}, {})
             for axis in range(3)
         },
-        **{f"box of {n} slices": ({"box": drawing.box(drawing.section(thing, n))}, {}) for n in (1, 2, 3, 4)},
+        **{f"box of {n} slices": ({"box": box_around(drawing.section(thing, n))}, {}) for n in (1, 2, 3, 4)},
         "lasso": ({"lasso": "outline"}, {"outline": drawing.lasso(thing)}),
-        "scribble": ({"scribble": "stroke"}, {"stroke": drawing.stroke(thing)}),
+        "scribble": ({"scribble": "stroke"}, {"stroke": stroke(thing.truth, thing.grid.spacing)}),
     }
     for how in ("whole", "eroded", "lump"):
         mask = {"last": drawing.spoiled(thing, how)}

@@ -1,7 +1,7 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""What a person draws around or into an object that they know: boxes, outlines, strokes, masks."""
+"""What a person draws around or into an object that they know: sections, outlines, masks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ from scipy import ndimage
 from common.clicks import deepest_point
 
 from .objects import Labelled
-
-
-def box(mask: np.ndarray) -> list[list[int]]:
-    """Lowest and highest voxel of a mask that is not empty."""
-    voxels = np.argwhere(mask)
-    return [voxels.min(axis=0).tolist(), voxels.max(axis=0).tolist()]
 
 
 def section(thing: Labelled, slices: int = 1, axis: int = 2) -> np.ndarray:
@@ -36,16 +30,6 @@ def lasso(thing: Labelled) -> np.ndarray:
     drawn = np.zeros(part.shape, dtype=np.uint8)
     around = ndimage.binary_dilation(ndimage.binary_closing(np.pad(part[..., index], 3), iterations=2))
     drawn[..., index] = around[3:-3, 3:-3]
-    return drawn
-
-
-def stroke(thing: Labelled) -> np.ndarray:
-    """A line through the deepest voxel along the longer side of its slice, with 1, as far as the object goes."""
-    place = deepest_point(thing.truth, thing.grid.spacing)
-    lines = [tuple(slice(None) if k == axis else place[k] for k in range(3)) for axis in range(3)]
-    drawn = np.zeros(thing.truth.shape, dtype=np.uint8)
-    longest = max(lines, key=lambda line: int(thing.truth[line].sum()))
-    drawn[longest] = thing.truth[longest]
     return drawn
 
 

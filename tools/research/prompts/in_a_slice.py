@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bundles.fastsam3d.scripts.evaluation.protocol import box_around
 from common.clicks import deepest_point, error_click
 
 from . import drawing
@@ -23,8 +24,8 @@ def measure(engine: Engine, thing: Labelled) -> dict[str, list[float]]:
     outline = drawing.lasso(thing)
     firsts: dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]] = {
         "click": ({"points": [list(deepest_point(thing.truth, spacing))], "point_labels": [1]}, {}),
-        "box": ({"box": drawing.box(thing.truth)}, {}),
-        "flat box": ({"box": drawing.box(drawing.section(thing))}, {}),
+        "box": ({"box": box_around(thing.truth)}, {}),
+        "flat box": ({"box": box_around(drawing.section(thing))}, {}),
         "lasso": ({"lasso": "outline"}, {"outline": outline}),
     }
     rows = {}

@@ -137,11 +137,11 @@ def middle_slice(truth: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     return plane
 
 
-def stroke(plane: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) bool: a straight stroke through the deepest voxel of a slice, along its longest line, inside it."""
-    place = deepest_point(plane)
+def stroke(mask: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
+    """(X, Y, Z) bool: a straight stroke through the deepest voxel of a slice or an object, along its longest line."""
+    place = deepest_point(mask, spacing)
     lines = [tuple(slice(None) if k == axis else place[k] for k in range(3)) for axis in range(3)]
-    longest = max(lines, key=lambda line: int(plane[line].sum()))
-    drawn = np.zeros_like(plane)
-    drawn[longest] = plane[longest]
+    longest = max(lines, key=lambda line: int(mask[line].sum()))
+    drawn = np.zeros_like(mask)
+    drawn[longest] = mask[longest]
     return drawn

@@ -198,7 +198,7 @@ class Session:
     def add_bbox_interaction(
         self, bbox_coords: Any, include_interaction: bool = True, run_prediction: bool = True
     ) -> Box | None:
-        """A box; several are taken as the one around them all. On the background: no voxel of it is the object's.
+        """A box; several are taken as the one around them all. On the background it counts as clicks inside it.
 
         Args:
             bbox_coords: [[lo, hi], [lo, hi], [lo, hi]], half open; one voxel thick where it was drawn on a slice.

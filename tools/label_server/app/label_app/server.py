@@ -21,7 +21,7 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 from monailabel.interfaces.utils.app import app_instance
 from starlette.exceptions import HTTPException
 
-from .common.gate import Gate
+from .common.gate import Gate, refusal
 from .requests import describe
 from .routes import pages, router
 from .rules import TASK, Rules
@@ -67,11 +67,7 @@ def describe_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def refused_with_status(request: Request, error: HTTPException) -> JSONResponse:
-        detail = error.detail
-        if detail in ("Not Found", "Method Not Allowed"):
-            place = f"{request.method} {request.url.path[:80]}"
-            detail = f"{place} is no request to this server: expected one of those in docs/monailabel.md"
-        return JSONResponse({"detail": detail}, error.status_code, error.headers)
+        return refusal(request, error, "docs/monailabel.md")
 
     @app.exception_handler(Exception)
     def failed(request: Request, error: Exception) -> JSONResponse:
