@@ -79,6 +79,10 @@ class ResultWriterd(SaveImaged):
             d["saved_to"] = str(self.save(place, extension, image, labels, d["result"]))
         return d
 
+    def write_to(self, output_dir: str | Path) -> None:
+        """From now on results go to another folder. Raises ValueError where it cannot be written to."""
+        self.files = ResultFiles(output_dir, self.files.postfix, self.files.separate_folder)
+
     def save(
         self, place: tuple[Path, str], extension: str, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]
     ) -> Path:
@@ -124,6 +128,10 @@ class ResultWriterd(SaveImaged):
         Returns:
             names of further files, for the description.
         """
+
+    @abstractmethod
+    def draw(self, path: Path, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]) -> None:
+        """Write a picture of the mask over the image; arguments as of :meth:`write`."""
 
 
 def save_volume(path: Path, labels: MetaTensor, source: str) -> None:

@@ -1,11 +1,12 @@
 # Copyright (c) SAM bundles for MONAI contributors
 # Licensed under the Apache License, Version 2.0: see the file LICENSE.
 
-"""``sam-bundles COMMAND``: segment a scan, serve clicks to viewers, or click in the browser.
+"""``sam-bundles COMMAND``: segment one scan or many, serve clicks to viewers, or click in the browser.
 
 ::
 
     sam-bundles segment scan.nii.gz --click 120 98 40
+    sam-bundles batch jobs.csv --output out
     sam-bundles serve
     sam-bundles click scan.nii.gz
 """
@@ -20,6 +21,7 @@ from importlib import import_module
 COMMANDS = {
     "segment": ("sam_bundles.segment", None, "segment a scan by clicks or a box, and write the mask"),
     "serve": ("sam_bundles.interactive_server.__main__", "server", "serve clicks to 3D Slicer, napari and ITK-SNAP"),
+    "batch": ("sam_bundles.batch.__main__", None, "segment many images, and write a table of the results"),
     "click": ("sam_bundles.page.__main__", "page", "click in a scan in the browser"),
 }
 

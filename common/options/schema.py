@@ -62,7 +62,7 @@ class Options(BaseModel):
         values: dict[str, Any] = {}
         for name, value in plain.items():
             try:
-                values[name] = cls._check(name, as_typed(name, value, cls.model_fields[name]))
+                values[name] = cls.check_value(name, as_typed(name, value, cls.model_fields[name]))
             except ValueError as problem:
                 problems.append(str(problem))
         if problems:
@@ -73,7 +73,7 @@ class Options(BaseModel):
         for name in waiting:
             resolver.remove_resolved_content(name)
         for name in _in_order(waiting):
-            values[name] = cls._check(name, _evaluated(resolver, name, given[name]))
+            values[name] = cls.check_value(name, _evaluated(resolver, name, given[name]))
             resolver.resolved_content[name] = values[name]
         try:
             return cls.model_validate(values)
@@ -93,7 +93,8 @@ class Options(BaseModel):
         return [name for name in below if name not in cls.model_fields and name in resolver.items and is_typed(name)]
 
     @classmethod
-    def _check(cls, name: str, value: Any) -> Any:
+    def check_value(cls, name: str, value: Any) -> Any:
+        """The value of one option as its type has it. Raises ValueError for one that is none."""
         field = cls.model_fields[name]
         if takes(field, type(None)) and isinstance(value, str) and value in ("", "null"):
             return None

@@ -96,10 +96,15 @@ def check_header(path: Path, reading: Reading) -> str:
         ValueError, OSError, EOFError, zlib.error: numbers that no image has, too many voxels, files of voxels that are
             missing or too short, or a stream that is not whole.
     """
-    found = (_metaimage if path.suffix.lower() in METAIMAGE else _nrrd)(path)
+    found = voxels(path)
     reading.check_size(path, found.shape)
     _check_voxels(found)
     return found.unit
+
+
+def voxels(path: Path) -> Voxels:
+    """What a MetaImage or NRRD header says of its voxels. Raises ValueError where it is none."""
+    return (_metaimage if path.suffix.lower() in METAIMAGE else _nrrd)(path)
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:

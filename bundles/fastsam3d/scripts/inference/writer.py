@@ -47,7 +47,7 @@ class SaveSegmentationd(ResultWriterd):
         """Label map, picture, and probabilities where the inferer gives them."""
         save_volume(side / result["mask"], labels, result["image"])
         if self.picture:
-            self._write_preview(side / f"{stem}.png", image, labels, result)
+            self.draw(side / f"{stem}.png", image, labels, result)
         if "probabilities" not in labels.meta:
             return {}
         every = torch.as_tensor(labels.meta["probabilities"]).cpu().numpy()
@@ -58,7 +58,8 @@ class SaveSegmentationd(ResultWriterd):
         save_label_volume(side / (stem + PROBABILITIES), values, affine, source)
         return {"probabilities": stem + PROBABILITIES}
 
-    def _write_preview(self, path: Path, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]) -> None:
+    def draw(self, path: Path, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]) -> None:
+        """Three planes through the first click, or through the middle of the objects."""
         objects = result["objects"]
         clicks = [(p, v) for o in objects for p, v in zip(*_clicks(o), strict=True)]
         values = labels.as_tensor()[0].cpu().numpy()

@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from ..common.config_names import in_package
+from ..common.parsed import parsed_content
 from ..common.reading.options import Reading
 from ..common.weights import load_weights
 from ..inference.segment import Segmenter
@@ -60,17 +61,17 @@ class Engine:
         config = in_package(ConfigParser.load_config_file(str(file)), SCRIPTS)
         # ``debug``, because a session leaves the errors of whoever uses it alone.
         parser = ConfigParser({**config, "bundle_root": str(root), "debug": True, **options})
-        checked = _asked(parser, "options")
-        network = _asked(parser, "network")
+        checked = parsed_content(parser, "options")
+        network = parsed_content(parser, "network")
         load_weights(network, checked.ckpt_path)
         return cls(
             network.eval(),
-            _asked(parser, "inferer").segmenter,
-            _asked(parser, "reading"),
+            parsed_content(parser, "inferer").segmenter,
+            parsed_content(parser, "reading"),
             checked.max_objects,
             checked.max_clicks,
             str(checked.ckpt_path),
-            _asked(parser, "metadata")["version"],
+            parsed_content(parser, "metadata")["version"],
         )
 
 
@@ -84,16 +85,3 @@ def default_engine() -> Engine:
         if not _default:
             _default.append(Engine.load())
         return _default[0]
-
-
-def _asked(parser: ConfigParser, name: str) -> Any:
-    try:
-        return parser.get_parsed_content(name)
-    except RuntimeError as error:
-        # MONAI wraps what its components raise.
-        cause = error.__cause__
-        while cause is not None and not isinstance(cause, ValueError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise ValueError(str(cause)) from error

@@ -63,9 +63,13 @@ class SaveIndexMapd(ResultWriterd):
             names["probabilities"] = self._write_probabilities(side, stem, labels)
         if self.picture:
             names["overlay"] = f"{stem}_overlay.png"
-            scene = unpack(image[None])
-            write_overlay(side / names["overlay"], scene, seen(scene, labels.as_tensor()[0]), result)
+            self.draw(side / names["overlay"], image, labels, result)
         return names
+
+    def draw(self, path: Path, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]) -> None:
+        """The labels over the picture, or over the slices of a volume with most in them."""
+        scene = unpack(image[None])
+        write_overlay(path, scene, seen(scene, labels.as_tensor()[0]), result)
 
     def _write_probabilities(self, side: Path, stem: str, labels: MetaTensor) -> str:
         """The file's name."""

@@ -1,0 +1,105 @@
+# Copyright (c) SAM bundles for MONAI contributors
+# Licensed under the Apache License, Version 2.0: see the file LICENSE.
+
+"""A bundle with its weights in this process, which answers one image after the other as ``monai.bundle run`` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+from sam_bundles.common.parsed import parsed_content
+from sam_bundles.common.reading.volume import is_volume, read_volume
+from sam_bundles.common.result_files import is_result, stem_of
+
+from .configuration import Configuration
+from .prompts import with_prompts
+
+
+class Bundle:
+    """Parts of ``inference.json``, with the weights loaded.
+
+    Args:
+        configuration: the bundle's.
+        settings: options other than the configuration's.
+
+    Raises:
+        ValueError: an option out of its range, or weights that do not fit.
+    """
+
+    def __init__(self, configuration: Configuration, settings: Mapping[str, Any]) -> None:
+        parser = configuration.parser(settings)
+        # The bar of the batch is the one to look at.
+        parser["inferer"]["progress"] = False
+        parsed_content(parser, "options")
+        self.device = parsed_content(parser, "checked_device")
+        self.network = parsed_content(parser, "network")
+        # A handler of MONAI's engine, which needs none.
+        parsed_content(parser, "checkpointloader")(None)
+        self.network.eval()
+        self.load, *self.read = parsed_content(parser, "preprocessing").transforms
+        self.inferer = parsed_content(parser, "inferer")
+        self.after = parsed_content(parser, "postprocessing").transforms
+        self.writer = next(t for t in self.after if hasattr(t, "write_to"))
+
+    @torch.no_grad()
+    def segment(self, item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Write the results of an image, and return their description.
+
+        Args:
+            item: ``image``, its path, its request, and where prompts are taken from, see :mod:`.prompts`.
+            folder: of its results alone: what an earlier run left there and this one does not write is removed.
+
+        Raises:
+            ValueError: what is wrong with the image or the request.
+        """
+        before = _versions(folder)
+        self.writer.write_to(folder)
+        data = self._read(item)
+        # MONAI's engine gives a batch of one.
+        data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
+        for transform in self.after:
+            data = transform(data)
+        for file, version in _versions(folder).items():
+            if before.get(file) == version:
+                file.unlink()
+        return json.loads(_description(Path(data["saved_to"])).read_text())
+
+    def draw(self, item: Mapping[str, Any], mask: Path, path: Path) -> None:
+        """Write a picture of a result.
+
+        Args:
+            item: as of :meth:`segment`.
+            mask: that was written for it.
+            path: of the PNG.
+        """
+        image = self._read(item)["image"]
+        labels = read_volume(mask, exact=True).numpy() if is_volume(mask) else np.asarray(Image.open(mask))[None]
+        result = json.loads(_description(mask).read_text())
+        self.writer.draw(path, image, MetaTensor(torch.from_numpy(labels.astype(np.int32)), meta=image.meta), result)
+
+    def _read(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        data = with_prompts(self.load(dict(item)))
+        for transform in self.read:
+            data = transform(data)
+        return data
+
+
+def _description(mask: Path) -> Path:
+    return mask.with_name(f"{stem_of(mask.name)}.json")
+
+
+def _versions(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Results in a folder, and what changes when they are written again."""
+    files = [file for file in folder.glob("*") if file.is_file() and not file.name.startswith(".")]
+    described = {f for f in files if is_result(f)}
+    described |= {
+        f for f in files if f.suffix == ".json" and any(stem_of(d.name).startswith(f.stem) for d in described)
+    }
+    return {f: (f.stat().st_ino, f.stat().st_mtime_ns) for f in described}
