@@ -40,7 +40,8 @@ def load_weights(network: nn.Module, path: str | Path, state: Mapping[str, Tenso
     """Load a plain state dict, or one under the key ``model``, every tensor of which has to fit.
 
     Args:
-        network: to load into.
+        network: to load into; one that has learned more since may offer ``completed``, which adds to older weights what
+            they do not have.
         path: of the file.
         state: what was read of it already.
 
@@ -48,6 +49,8 @@ def load_weights(network: nn.Module, path: str | Path, state: Mapping[str, Tenso
         ValueError: missing or unreadable file, weights of another architecture, or NaN or infinite ones.
     """
     state = read_state(path) if state is None else state
+    if hasattr(network, "completed"):
+        state = network.completed(state)
     expected = network.state_dict()
     missing = [k for k in expected if k not in state]
     unknown = [k for k in state if k not in expected]

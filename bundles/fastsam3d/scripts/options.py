@@ -145,6 +145,7 @@ class Training(_Data, Run):
     rehearsed: Annotated[list[FromZero], Field(min_length=1)] | FromZero = Field(
         description="clicks before the step that is learnt from, one of these numbers"
     )
+    candidates: Switch = Field(description="teach weights to offer several masks for a first click")
     max_minutes: Positive | None = Field(description="after which the training ends, whatever the epoch")
     learning_rate: Rate = Field(description="of all but the encoder")
     encoder_rate: Rate | None = Field(description="learning rate of the image encoder")

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .candidates import with_candidates
 from .drawing import LARGEST_LOGIT, draw_boxes, draw_points
 from .embedding import Embedding
 from .mask_decoder import MaskDecoder3D
@@ -70,8 +71,11 @@ class FastSAM3D(nn.Module):
         masks: Tensor | None = None,
         multimask: bool = False,
         rounds: int = 1,
+        choose: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Masks of N objects in one image, in one call.
+
+        To a click alone, with no mask before it, weights that have learned to offer candidates answer with one of them.
 
         Args:
             embedding: of one image (or of N images, one an object).
@@ -82,6 +86,8 @@ class FastSAM3D(nn.Module):
             multimask: return the decoder's alternatives instead of its single mask.
             rounds: how often the decoder is asked. From the second time on it sees its own last answer, so that a
                 click spreads further over a large object.
+            choose: of the candidates' logits (N, K, 4d, 4h, 4w) and predicted IoU (N, K), the place of each object's;
+                None for the highest predicted IoU.
 
         Returns:
             logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M).
@@ -92,20 +98,37 @@ class FastSAM3D(nn.Module):
         near = None
         if self.refiner is not None and not multimask:
             near = self.refiner.near(self._draw(nothing, points, labels, boxes, size), embedding.detail)
+        offered = masks is None and boxes is None and points.shape[1] == 1 and not multimask and self.offers_candidates
         if masks is None and self.draw_prompts:
             masks = nothing
         logits = None
-        for _ in range(rounds):
+        for number in range(rounds):
             if logits is not None:
                 masks = logits.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
             if self.draw_prompts:
                 masks = self._draw(masks, points, labels, boxes, size)
             sparse, dense = self.prompt_encoder(size, grid, points, labels, boxes, masks, self.zeros_for_no_mask)
             code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
-            logits, iou = self.mask_decoder(embedding.features, code, sparse, dense, multimask, embedding.skips)
+            candidates = offered and number == 0
+            logits, iou = self.mask_decoder(
+                embedding.features, code, sparse, dense, multimask, embedding.skips, candidates
+            )
+            if candidates:
+                chosen = iou.argmax(1) if choose is None else choose(logits, iou)
+                logits, iou = (x[torch.arange(len(x), device=x.device), chosen][:, None] for x in (logits, iou))
             if near is not None:
                 logits = self.refiner(logits, masks, near, embedding.detail)
         return logits, iou
+
+    @property
+    def offers_candidates(self) -> bool:
+        """Whether the weights have learned to."""
+        candidates = self.mask_decoder.candidates
+        return candidates is not None and bool(candidates.learned > 0)
+
+    def completed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights from before there were candidates, as :func:`.candidates.with_candidates` completes them."""
+        return with_candidates(state, self.state_dict())
 
     @staticmethod
     def _draw(masks: Tensor, points: Tensor, labels: Tensor, boxes: Tensor | None, size: Sequence[int]) -> Tensor:

@@ -69,3 +69,18 @@ def neck3d(embed_dim: int, out_channels: int) -> nn.Sequential:
         nn.Conv3d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
         ChannelNorm(out_channels),
     )
+
+
+class Head(nn.Module):
+    """``depth`` linear layers with ReLU between them."""
+
+    def __init__(self, width: int, hidden: int, out: int, depth: int = 3) -> None:
+        super().__init__()
+        sizes = [width] + [hidden] * (depth - 1) + [out]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., out)."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..common.sparse_attention.constants import constant
-from .layers import MLP, ChannelNorm
+from .candidates import Candidates
+from .layers import MLP, ChannelNorm, Head
 
 
 class Attention(nn.Module):
@@ -88,21 +89,6 @@ class TwoWayTransformer(nn.Module):
         return self.norm_final_attn(tokens + attended), image
 
 
-class Head(nn.Module):
-    """``depth`` linear layers with ReLU between them."""
-
-    def __init__(self, width: int, hidden: int, out: int, depth: int = 3) -> None:
-        super().__init__()
-        sizes = [width] + [hidden] * (depth - 1) + [out]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., out)."""
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
-
-
 class SplitCells(nn.ConvTranspose3d):
     """A transposed convolution of kernel and stride 2 on cells in a row: each is replaced by its eight halves.
 
@@ -132,6 +118,7 @@ class MaskDecoder3D(nn.Module):
         skip_channels: channels of the finer feature maps that the encoder hands over, coarse to fine, at twice and
             four times the embedding's grid (the high-resolution features of SAM 2). Empty in the published form.
         attention: the attention to build from.
+        candidates: masks with tokens of their own, for a first click; see :mod:`.candidates`. 0 for none.
     """
 
     def __init__(
@@ -145,6 +132,7 @@ class MaskDecoder3D(nn.Module):
         iou_head_hidden_dim: int = 256,
         skip_channels: Sequence[int] = (),
         attention: type[Attention] = Attention,
+        candidates: int = 0,
     ) -> None:
         super().__init__()
         masks = num_multimask_outputs + 1
@@ -165,6 +153,8 @@ class MaskDecoder3D(nn.Module):
         )
         self.output_hypernetworks_mlps = nn.ModuleList(Head(embed_dim, embed_dim, eighth) for _ in range(masks))
         self.iou_prediction_head = Head(embed_dim, iou_head_hidden_dim, masks, iou_head_depth)
+        heads = candidates, embed_dim, eighth, iou_head_depth, iou_head_hidden_dim
+        self.candidates = Candidates(*heads) if candidates else None
 
     def forward(
         self,
@@ -174,6 +164,7 @@ class MaskDecoder3D(nn.Module):
         dense: Tensor,
         multimask: bool = False,
         skips: Sequence[Tensor] = (),
+        candidates: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Masks of N objects in one image.
 
@@ -184,21 +175,23 @@ class MaskDecoder3D(nn.Module):
             dense: (N, C, d, h, w).
             multimask: return the alternatives instead of the single mask.
             skips: of the image, from :meth:`project_skips`.
+            candidates: return the candidates for a first click.
 
         Returns:
-            logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M); M = 1, or ``num_multimask_outputs``.
+            logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M); M = 1, ``num_multimask_outputs`` or ``candidates``.
         """
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        asked = self.candidates if candidates else self
+        own = torch.cat([asked.iou_token.weight, asked.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
         cells = (to_cells(features) + to_cells(dense)).contiguous()
         tokens, cells = self.transformer(cells, to_cells(image_code), tokens)
-        wanted = slice(1, None) if multimask else slice(0, 1)
-        heads = list(self.output_hypernetworks_mlps)[wanted]
+        wanted = slice(None) if candidates else slice(1, None) if multimask else slice(0, 1)
+        heads = list(asked.output_hypernetworks_mlps)[wanted]
         # The first token is for the IoU, the following ones for the masks in order.
-        mask_tokens = tokens[:, 1 : 1 + len(self.output_hypernetworks_mlps)][:, wanted]
+        mask_tokens = tokens[:, 1 : 1 + len(asked.output_hypernetworks_mlps)][:, wanted]
         weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(heads)], dim=1)
         logits = from_cells(self._logits(cells, skips, weights.transpose(1, 2)), features.shape[2:], depth=2)
-        return logits, self.iou_prediction_head(tokens[:, 0])[:, wanted]
+        return logits, asked.iou_prediction_head(tokens[:, 0])[:, wanted]
 
     def project_skips(self, skips: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """An encoder's finer feature maps (B, c, k d, k h, k w), coarse to fine -> what ``forward`` adds of each.

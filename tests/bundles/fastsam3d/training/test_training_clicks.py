@@ -13,7 +13,13 @@ from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
 from bundles.fastsam3d.scripts.networks.student import ConvStem3D, StudentEncoder3D
 from bundles.fastsam3d.scripts.training.clicking import Clicking, Interaction, solid, spoiled_mask
-from bundles.fastsam3d.scripts.training.interactive import InteractiveLoss, InteractiveNetwork, interact, overlaps
+from bundles.fastsam3d.scripts.training.interactive import (
+    InteractiveLoss,
+    InteractiveNetwork,
+    best_candidate,
+    interact,
+    overlaps,
+)
 
 SIZE, CELLS = 32, 16
 MIXED = {"deepest": 0.2, "distance": 0.5, "random": 0.3}
@@ -252,3 +258,70 @@ def test_a_step_may_bring_no_new_click_and_then_always_sees_the_last_mask(again,
         person.correct(torch.full_like(target, 2.0))
     assert person.points.shape[1] == points
     assert (person.masks is None) == (again == 0)
+
+
+def cube_of(side):
+    target = torch.zeros(1, 1, CELLS, CELLS, CELLS)
+    target[..., :side, :side, :side] = 1
+    return target
+
+
+def test_an_object_is_learned_by_its_best_candidate():
+    small, large = cube_of(2), cube_of(8)
+    logits = lambda *masks: 20 * torch.cat([2 * m - 1 for m in masks], dim=1)  # noqa: E731
+    assert best_candidate(logits(small, cube_of(4), large), large).tolist() == [2]
+    # Where one has the other's place, being right counts for more than the size.
+    assert best_candidate(logits(large, cube_of(4), small), large).tolist() == [0]
+    # Alike, the size decides: 1/512, 27/4096 and 1/8 of the cube.
+    same = logits(small, small, small)
+    assert [best_candidate(same, cube_of(side)).tolist() for side in (1, 2, 3, 8)] == [[0], [0], [1], [2]]
+
+
+def with_candidates():
+    torch.manual_seed(0)
+    encoder = StudentEncoder3D(SIZE, 8, 24, 2, 3, 2.0, 1, 24, ((8, 1),), "morton", ConvStem3D((4, 8), 24))
+    decoder = MaskDecoder3D(24, 1, 4, 32, 1, 2, 16, (8, 4), candidates=2)
+    return FastSAM3D(encoder, PromptEncoder3D(24, 8, boxes=True), decoder, draw_prompts=True)
+
+
+def test_candidates_are_taught_where_they_are_asked_for():
+    image, label = cubes(1, 2)
+    clicking = Clicking(steps=2, promptless=0)
+    seed = torch.tensor([3])
+    network = with_candidates()
+    assert "candidates" not in InteractiveNetwork(network, clicking)(image, label, seed)
+    teaching = InteractiveNetwork(network, clicking, candidates=True)
+    answers = teaching.eval()(image, label, seed)
+    assert "candidates" not in answers and not network.offers_candidates
+    answers = teaching.train()(image, label, seed)
+    assert answers["candidates"].shape == (2, 2, *answers["target"].shape[2:])
+    assert answers["scores"].shape == (2, 2) and network.offers_candidates
+    InteractiveLoss()(answers).backward()
+    learned = network.mask_decoder.candidates
+    won = set(answers["best"].tolist())
+    for place, head in enumerate(learned.output_hypernetworks_mlps):
+        taught = [p.grad is not None and bool(p.grad.abs().sum() > 0) for p in head.parameters()]
+        assert all(taught) if place in won else not any(taught)
+    # All are scored.
+    assert bool((learned.iou_prediction_head.layers[-1].bias.grad != 0).all())
+    # Weights that have learned to offer them go on learning it.
+    assert "candidates" in InteractiveNetwork(network, clicking)(image, label, seed)
+    # A step that only leads to others is answered as at inference.
+    assert "candidates" not in InteractiveNetwork(network, clicking, rehearsed=1)(image, label, seed)
+
+
+def test_the_loss_counts_the_best_candidate_and_the_scores_of_all():
+    target = cube_of(8)
+    right = (2 * target - 1) * 20
+    wrong = -right
+    answers = {"target": target, "logits": right[None], "iou": torch.ones(1, 1)}
+    offered = {
+        "candidates": torch.cat([wrong, right], 1),
+        "scores": torch.tensor([[0.0, 1]]),
+        "best": torch.tensor([1]),
+    }
+    assert float(InteractiveLoss()({**answers, **offered})) < 1e-3
+    # Half of the squared error of both, times the weight.
+    missed = {**offered, "scores": torch.tensor([[1.0, 1]])}
+    assert float(InteractiveLoss(choice_weight=0.4)({**answers, **missed})) == pytest.approx(0.2, abs=1e-3)
+    assert float(InteractiveLoss()({**answers, **offered, "best": torch.tensor([0])})) > 1
