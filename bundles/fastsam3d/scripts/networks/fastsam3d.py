@@ -53,6 +53,7 @@ class FastSAM3D(nn.Module):
         self.refiner = refiner
         self.draw_prompts = draw_prompts
         self.zeros_for_no_mask = zeros_for_no_mask
+        self.register_load_state_dict_pre_hook(_complete)
 
     def encode(self, image: Tensor) -> Embedding:
         """(B, 1, D, H, W) normalised intensities -> the embedding, which serves any number of :meth:`decode` calls."""
@@ -142,3 +143,9 @@ class FastSAM3D(nn.Module):
         labels = torch.full((batch, 1), FOREGROUND, device=image.device)
         logits, _ = self.decode(embedding, centre.expand(batch, 1, 3), labels)
         return F.interpolate(logits, size=size, mode="trilinear", align_corners=False)
+
+
+def _complete(network: FastSAM3D, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Before weights are loaded: what older ones do not have. (Within another module names have a prefix.)"""
+    if not prefix:
+        state.update(network.completed(state))

@@ -51,6 +51,9 @@ def test_weights_from_before_answer_as_before(image, tmp_path):
     assert not network.offers_candidates
     for ours, theirs in zip(answers(network, image), answers(before, image), strict=True):
         assert torch.equal(ours, theirs)
+    network = learned()
+    network.load_state_dict(before.state_dict())
+    assert not network.offers_candidates
     # What they are taught from is the single mask, in every place.
     decoder = network.mask_decoder
     assert torch.equal(decoder.candidates.mask_tokens.weight, decoder.mask_tokens.weight[:1].expand(COUNT, -1))
