@@ -28,6 +28,7 @@ EPILOG = (
     "could not begin. More: docs/batch.md."
 )
 SOME_FAILED = 3
+RAY = "expected pip install 'sam-bundles[ray]', or --engine processes"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -61,6 +62,14 @@ def arguments() -> argparse.ArgumentParser:
     workers.add_argument("--memory", type=float, metavar="GIB", help="for all jobs at once (most of what is free)")
     workers.add_argument("--retries", type=int, default=2, metavar="N", help="of a job whose worker died (2)")
     workers.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda")
+    workers.add_argument(
+        "--engine",
+        choices=("processes", "ray"),
+        help="processes of this computer, or actors of a Ray cluster (ray where --address is given)",
+    )
+    workers.add_argument("--address", help="of a Ray cluster: auto, or HOST:PORT")
+    workers.add_argument("--cpus", type=float, default=1, metavar="N", help="of each Ray actor (1)")
+    workers.add_argument("--gpus", type=float, default=0, metavar="N", help="of each Ray actor, such as 0.25 (0)")
     workers.add_argument("--no-progress", action="store_true", help="no progress bar")
     return parser
 
@@ -116,19 +125,18 @@ def batch(options: argparse.Namespace, others: dict[str, str]) -> int:
             output,
             jobs,
             Fingerprints(configuration, settings),
-            options.workers or default_workers(options.device),
             options.retries,
             not options.no_progress,
         )
         tasks = run.tasks()
         run.write()
         setup = Setup(str(configuration.root), settings, str(output), run.number, options.threads)
-        crew = hired(options, setup)
         try:
-            counts = run.finish(tasks, crew)
+            if tasks:
+                run.finish(tasks, *hired(options, setup))
         finally:
-            crew.close()
             files = run.write()
+        counts = run.counts()
     failed = sum(counts[status] for status in ("failed", "refused"))
     told = ", ".join(f"{count} {status}" for status, count in counts.items())
     print(f"{len(jobs)} jobs, {len(tasks)} of them now: {told}; {files[-1].with_suffix('.csv')}")
@@ -166,18 +174,24 @@ def find_jobs(options: argparse.Namespace, configuration: Any, asked: dict[str, 
     return [_aside(job) if job.name in aside else job for job in jobs]
 
 
-def hired(options: argparse.Namespace, setup: Any) -> Any:
-    """Who runs the workers."""
+def hired(options: argparse.Namespace, setup: Any) -> tuple[Any, int]:
+    """Who runs the workers, and how many at once.
+
+    Raises:
+        ValueError: Ray is asked for and not there, or has no such cluster.
+    """
+    memory = int(options.memory * 2**30) if options.memory else None
+    if options.engine == "ray" or (options.engine is None and options.address):
+        try:
+            from .ray_actors import RayActors
+        except ModuleNotFoundError as error:
+            raise ValueError(f"--engine ray needs the package {error.name}: {RAY}") from error
+        crew = RayActors(setup, options.address, options.cpus, options.gpus, memory)
+        return crew, options.workers or crew.default_workers()
     from .processes import Processes
 
-    memory = int(options.memory * 2**30) if options.memory else None
-    return Processes(setup, memory, gpus(options.device))
-
-
-def default_workers(device: str) -> int:
-    """One a GPU, else one a processor core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return len(gpus(device)) or cores
+    found = gpus(options.device)
+    return Processes(setup, memory, found), options.workers or len(found) or os.cpu_count() or 1
 
 
 def gpus(device: str) -> list[str]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +14,8 @@ from sam_bundles.common.reading.dicom_tags import find_slices, is_dicom
 from sam_bundles.common.reading.nifti import OTHERS, SUFFIXES, open_nifti
 from sam_bundles.common.reading.options import BYTES_A_PIXEL, BYTES_A_VOXEL
 
+# Where the system does not say what is free.
+ASSUMED = 8 << 30
 # A worker without a job: torch, MONAI and the weights.
 WORKER = 700 << 20
 # Bytes beside reading for each voxel: label maps, logits and what is written.
@@ -27,7 +28,7 @@ def available() -> int:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        return ASSUMED
 
 
 def needed(path: str) -> int:

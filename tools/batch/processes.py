@@ -22,6 +22,8 @@ from .worker import Setup, Worker
 HERE = "this computer"
 # Of the memory that is free when the run begins.
 SHARE = 0.9
+# The exit code of a process that was killed by signal 9.
+KILLED = -9
 # Seconds between a worker's last word and its end.
 PATIENCE = 10.0
 
@@ -112,7 +114,7 @@ class Processes:
             process.kill()
             process.join()
         code = process.exitcode
-        if code == -signal.SIGKILL:
+        if code == KILLED:
             return "it was killed, as the system does where memory is short (signal 9)"
         return f"it ended by signal {-code}" if code < 0 else f"it ended with code {code}"
 

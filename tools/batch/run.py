@@ -9,16 +9,18 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from sam_bundles.common.files import remove_unfinished
 from tqdm import tqdm
 
 from .crew import Crew
 from .fingerprint import Fingerprints
 from .jobs import Job
+from .journal import FOLDER as JOURNALS
 from .journal import Journal
 from .memory import needed
 from .results import write_tables
@@ -39,7 +41,6 @@ class Run:
         output: folder; made where it does not exist.
         jobs: checked.
         fingerprints: of the jobs.
-        workers: how many at once.
         retries: see :class:`.schedule.Schedule`.
         progress: show a bar.
     """
@@ -49,11 +50,10 @@ class Run:
         output: Path,
         jobs: Sequence[Job],
         fingerprints: Fingerprints,
-        workers: int,
         retries: int = 2,
         progress: bool = True,
     ) -> None:
-        self.output, self.jobs, self.workers = output, list(jobs), workers
+        self.output, self.jobs = output, list(jobs)
         self.fingerprints, self.retries, self.progress = fingerprints, retries, progress
         self.journal = Journal(output)
         self.journal.compact()
@@ -73,17 +73,19 @@ class Run:
                     problem = str(error)
             if problem:
                 self._refuse(job, problem)
-            elif not self._is_done(job, fingerprint):
+            elif self._is_done(job, fingerprint):
+                # What is only kept of the jobs is as they say it now.
+                self.rows[job.name] |= {"kept": job.kept}
+            else:
                 tasks.append(Task(job.plain(), fingerprint, needed(job.image)))
         return tasks
 
-    def finish(self, tasks: Sequence[Task], crew: Crew) -> Counter:
-        """Do the tasks; how many rows there are of each status, of all jobs."""
-        recorded = lambda worker, task: self._recorded(worker, task)  # noqa: E731
-        schedule = Schedule(tasks, crew, self.workers, recorded, self.retries)
+    def finish(self, tasks: Sequence[Task], crew: Crew, workers: int) -> None:
+        """Do the tasks, with so many workers of a crew, which ends then."""
+        schedule = Schedule(tasks, crew, workers, self._recorded, self.retries)
         shown = {"desc": "images", "unit": "image", "disable": not self.progress}
         failed = 0
-        with tqdm(total=len(self.jobs), initial=len(self.jobs) - len(tasks), **shown) as bar:
+        with closing(crew), tqdm(total=len(self.jobs), initial=len(self.jobs) - len(tasks), **shown) as bar:
             for row in schedule.rows():
                 if isinstance(row, tuple):
                     row = self._given_up(*row)
@@ -92,6 +94,9 @@ class Run:
                 bar.set_postfix(failed=failed, refresh=False)
                 bar.update()
                 self.write(now=False)
+
+    def counts(self) -> Counter:
+        """How many jobs there are of each status."""
         return Counter(self.rows[job.name]["status"] for job in self.jobs)
 
     def write(self, now: bool = True) -> list[Path]:
@@ -158,21 +163,15 @@ def locked(output: Path) -> Iterator[None]:
         ValueError: another run is at work in it.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with open(output / LOCK, "a") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ModuleNotFoundError:
-            # Windows has no such lock.
-            pass
-        except OSError as error:
-            raise ValueError(
-                f"{output}: another run is at work there; expected to wait for it, or another --output"
-            ) from error
-        for folder in {output, output / "journal", *_folders(output / MASKS)}:
-            remove_unfinished(folder)
-        yield
+    try:
+        with FileLock(output / LOCK, timeout=0):
+            for folder in (output, output / JOURNALS, *_folders(output / MASKS)):
+                remove_unfinished(folder)
+            yield
+    except Timeout as error:
+        raise ValueError(
+            f"{output}: another run is at work there; expected to wait for it, or another --output"
+        ) from error
 
 
 def _folders(top: Path) -> Iterator[Path]:

@@ -46,7 +46,7 @@ class Here:
 @pytest.fixture
 def here(monkeypatch):
     """Batches compute in this process."""
-    monkeypatch.setattr(command, "hired", lambda options, setup: Here(setup))
+    monkeypatch.setattr(command, "hired", lambda options, setup: (Here(setup), 1))
 
 
 @pytest.fixture
