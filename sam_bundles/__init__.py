@@ -9,6 +9,7 @@ clone it lies in ``bundles``.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,9 @@ if (_root / "bundles" / "fastsam3d" / "configs").is_dir():
     if any(Path(place).resolve() == _root for place in sys.path):
         # The name that all else in the clone has for it, so that it is imported once.
         SESSION = "bundles.fastsam3d.scripts.session"
+
+# Before anything imports torch.
+import_module(f"{__name__}.common.waiting").wait_briefly(os.environ)
 
 
 def __getattr__(name: str) -> Any:

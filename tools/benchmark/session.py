@@ -9,6 +9,7 @@
 
 The wire is ``nninteractive-client`` to ``python -m tools.interactive_server``, a process of its own on this computer
 with as many threads. The first click comes when the image is prepared, as it is while a person looks for the place.
+Further ones are where the mask is wrong. ``--beside 1`` keeps a core busy, as a viewer may.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.clicks import error_click
 from sam_bundles import Session
 from tools.benchmark import machine
 
@@ -37,6 +39,8 @@ TINY = {"tiny": (24, 28, 32)}
 STEPS = ("image", "first click", "further click")
 FURTHER = 5
 SECONDS_TO_START = 300
+# A voxel, and whether the object is there.
+Place = tuple[tuple[int, ...], bool]
 
 
 def main(arguments: list[str]) -> int:
@@ -45,9 +49,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", help="where the numbers go")
     parser.add_argument("--rounds", type=int, default=7, help="images of each size, each clicked by both")
     parser.add_argument("--quick", action="store_true", help="a tiny size: whether it runs, not how fast")
+    parser.add_argument("--beside", type=int, default=0, metavar="N", help="busy processes on the same computer (0)")
     options = parser.parse_args(arguments)
     found = machine.describe(torch.device("cpu"))
-    with serving() as address:
+    with busy(options.beside), serving() as address:
         rows = [
             measured(name, shape, address, options.rounds) for name, shape in (TINY if options.quick else SIZES).items()
         ]
@@ -70,8 +75,8 @@ def measured(name: str, shape: tuple[int, ...], address: str, rounds: int) -> di
     with nnInteractiveRemoteInferenceSession(address) as client:
         # The first one warms up, unmeasured.
         for turn in range(-1, rounds):
-            image, clicks = scene(shape, turn + 1)
-            masks = []
+            image, target, first = scene(shape, turn + 1)
+            clicks, masks = [first], []
             for way, one, properties in (
                 ("Python", session, {"spacing": spacing, "orientation": "SPL"}),
                 ("wire", client, {"spacing": spacing}),
@@ -83,8 +88,10 @@ def measured(name: str, shape: tuple[int, ...], address: str, rounds: int) -> di
                 else:
                     # The server prepares by itself, which takes about as long.
                     time.sleep(0.5 + 1.5 * preparing)
-                for point, include in clicks:
-                    times.append(timed(lambda: one.add_point_interaction(point, include)))  # noqa: B023
+                for number in range(1 + FURTHER):
+                    if number == len(clicks):
+                        clicks.append(correction(mask > 0, target, turn + number))
+                    times.append(timed(lambda: one.add_point_interaction(*clicks[number])))  # noqa: B023
                 masks.append(mask)
                 if turn >= 0:
                     for step, values in zip(STEPS, (times[:1], times[1:2], times[2:]), strict=True):
@@ -100,19 +107,34 @@ def measured(name: str, shape: tuple[int, ...], address: str, rounds: int) -> di
     return row
 
 
-def scene(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, list[tuple[tuple[int, ...], bool]]]:
-    """An int16 volume with a bright ellipsoid, and clicks on it and around it."""
+def scene(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray, Place]:
+    """An int16 volume with a bright ellipsoid, its mask, and a click in its middle."""
     rng = np.random.default_rng(seed)
     center, radii = np.array(shape) // 2, np.array(shape) / 6
     image = rng.integers(-60, 60, shape, dtype=np.int16)
     ranges = [((np.arange(n) - c) / r) ** 2 for n, c, r in zip(shape, center, radii, strict=True)]
-    image[(ranges[0][:, None, None] + ranges[1][None, :, None] + ranges[2]) < 1] += 200
-    clicks = [(tuple(int(c) for c in center), True)]
-    for i in range(FURTHER):
-        direction = rng.standard_normal(3)
-        reach = (0.6, 1.3)[i % 2] * radii / np.linalg.norm(direction)
-        clicks.append((tuple(int(v) for v in (center + direction * reach).round()), i % 2 == 0))
-    return image, clicks
+    target = (ranges[0][:, None, None] + ranges[1][None, :, None] + ranges[2]) < 1
+    image[target] += 200
+    return image, target, (tuple(int(c) for c in center), True)
+
+
+def correction(mask: np.ndarray, target: np.ndarray, seed: int) -> Place:
+    """A click where the mask is wrong, or in the middle of the ellipsoid where it is right."""
+    rng = np.random.default_rng(seed)
+    click = error_click(mask, target, "distance", rng) or error_click(~target, target, "distance", rng)
+    return click.voxel, bool(click.label)
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Processes beside this one that do nothing but keep a core each busy."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def timed(run: Callable[[], Any]) -> float:
