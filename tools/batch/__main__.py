@@ -46,6 +46,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="folder of masks and tables")
     parser.add_argument("--bundle", default="fastsam3d", help="fastsam3d, ssam_2d or the folder of one (%(default)s)")
+    parser.add_argument(
+        "--worst", type=int, default=12, metavar="N", help="pictures in report.html (12); 0 for no report"
+    )
     jobs = parser.add_argument_group("jobs")
     jobs.add_argument("--pattern", help="which images of the folder JOBS, such as '*/t1.nii.gz' (all)")
     jobs.add_argument("--dicom", action="store_true", help="JOBS is a tree of DICOM files: a job for each series")
@@ -102,29 +105,33 @@ def batch(options: argparse.Namespace, others: dict[str, str]) -> int:
     # They take seconds to import: whoever asks for help, or errs, need not wait for them.
     from sam_bundles.common.files import check_writable
 
-    from .configuration import Configuration, find_bundle
+    from .configuration import Configurations
     from .fingerprint import Fingerprints
     from .jobs import FIXED, check_jobs
+    from .report import NAME as REPORT
+    from .report import write_report
     from .run import Run, locked
     from .worker import Setup
 
     check_writable(options.output, "--output")
     output = options.output.resolve()
-    configuration = Configuration(find_bundle(options.bundle))
     asked, settings = {}, {"device": options.device}
+    configurations = Configurations(options.bundle, settings)
+    configuration = configurations()
     for name, text in others.items():
         if name in FIXED:
             raise ValueError(f"--{name}: {FIXED[name]}")
         value = configuration.value(name, text)
         (asked if name in configuration.request_keys else settings)[name] = value
     configuration.check(settings)
+    configurations.settings = settings
     asked |= {name: getattr(options, name) for name in ("mask", "mask_names", "boxes") if getattr(options, name)}
-    jobs = check_jobs(find_jobs(options, configuration, asked, output), output)
+    jobs = check_jobs(find_jobs(options, configurations, asked, output), output)
     with locked(output):
         run = Run(
             output,
             jobs,
-            Fingerprints(configuration, settings),
+            Fingerprints(configurations),
             options.retries,
             not options.no_progress,
         )
@@ -137,13 +144,15 @@ def batch(options: argparse.Namespace, others: dict[str, str]) -> int:
         finally:
             files = run.write()
         counts = run.counts()
+        if options.worst > 0 and (tasks or not (output / REPORT).is_file()):
+            write_report(output, jobs, run.rows, configurations, options.worst, progress=not options.no_progress)
     failed = sum(counts[status] for status in ("failed", "refused"))
     told = ", ".join(f"{count} {status}" for status, count in counts.items())
     print(f"{len(jobs)} jobs, {len(tasks)} of them now: {told}; {files[-1].with_suffix('.csv')}")
     return SOME_FAILED if failed else 0
 
 
-def find_jobs(options: argparse.Namespace, configuration: Any, asked: dict[str, Any], output: Path) -> list[Any]:
+def find_jobs(options: argparse.Namespace, configurations: Any, asked: dict[str, Any], output: Path) -> list[Any]:
     """Jobs of a table, a folder or a tree.
 
     Raises:
@@ -163,14 +172,14 @@ def find_jobs(options: argparse.Namespace, configuration: Any, asked: dict[str, 
     if options.dicom:
         if place.resolve() == output or place.resolve() in output.parents:
             raise ValueError(f"--output {output}: lies in the tree {place}; expected a folder beside it")
-        volumes = "series" in configuration.model.model_fields
+        volumes = "series" in configurations().model.model_fields
         rows, aside = rows_of(place.resolve(), volumes, not options.no_progress)
         keep += ABOUT
     elif place.is_dir():
         rows = images_in(place.resolve(), options.pattern, output)
     else:
         rows = read_rows(place)
-    jobs = [read_job(row, configuration, asked, root.resolve(), keep) for row in rows]
+    jobs = [read_job(row, configurations, asked, root.resolve(), keep) for row in rows]
     return [_aside(job) if job.name in aside else job for job in jobs]
 
 

@@ -31,6 +31,33 @@ HERE = Path(sam_bundles.__file__).resolve().parent
 PLACES = (HERE.parent / "bundles", HERE)
 
 
+class Configurations:
+    """Of the bundles of a run, each read once.
+
+    Args:
+        bundle: the name or folder of the one of jobs that name none.
+        settings: options of the run, for each bundle that has them.
+    """
+
+    def __init__(self, bundle: str, settings: Mapping[str, Any]) -> None:
+        self.bundle, self.settings = bundle, dict(settings)
+        self._known: dict[Path, Configuration] = {}
+
+    def __call__(self, name: str | None = None) -> Configuration:
+        """The one of a name or folder. Raises ValueError where there is none."""
+        root = find_bundle(name or self.bundle)
+        if root not in self._known:
+            self._known[root] = Configuration(root)
+        return self._known[root]
+
+    def of(self, job: Any) -> tuple[Configuration, dict[str, Any]]:
+        """The configuration of a job (:class:`.jobs.Job`, or as it is told to others), and its options."""
+        bundle, own = (job["bundle"], job["settings"]) if isinstance(job, Mapping) else (job.bundle, job.settings)
+        configuration = self(bundle)
+        fields = configuration.model.model_fields
+        return configuration, {**{k: v for k, v in self.settings.items() if k in fields}, **own}
+
+
 def find_bundle(name: str) -> Path:
     """The folder of a bundle, by its name or as it is given.
 

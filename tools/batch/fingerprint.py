@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
 from pathlib import Path
 
 from sam_bundles.common.reading.files import file_version
 
-from .configuration import Configuration
+from .configuration import Configurations
 from .jobs import FILES, Job
 
 
@@ -20,14 +19,13 @@ class Fingerprints:
     """Of jobs in one run.
 
     Args:
-        configuration: of the bundle.
-        settings: options of the run, as JSON text so that each is looked at once.
+        configurations: of its bundles.
     """
 
-    def __init__(self, configuration: Configuration, settings: dict) -> None:
-        self.settings = settings
+    def __init__(self, configurations: Configurations) -> None:
+        self.configurations = configurations
         # Weights are hashed once for each set of options, not for each image.
-        self.of_options = cache(lambda own: configuration.fingerprint({**settings, **json.loads(own)}))
+        self._options: dict[str, str] = {}
 
     def of(self, job: Job) -> str:
         """Of the image and the files of its prompts by size and time of change, the request, the options, the weights.
@@ -37,9 +35,15 @@ class Fingerprints:
         """
         files = [job.image, *(job.request[key] for key in FILES if job.request.get(key))]
         versions = [[file, _version(Path(file))] for file in files]
-        options = self.of_options(json.dumps(job.settings, sort_keys=True))
-        text = json.dumps([options, job.request, versions], sort_keys=True, default=str)
+        text = json.dumps([self._of_options(job), job.request, versions], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def _of_options(self, job: Job) -> str:
+        key = json.dumps([job.bundle, job.settings], sort_keys=True, default=str)
+        if key not in self._options:
+            configuration, settings = self.configurations.of(job)
+            self._options[key] = configuration.fingerprint(settings)
+        return self._options[key]
 
 
 def _version(place: Path) -> list[tuple]:

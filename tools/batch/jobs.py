@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Job:
     Attributes:
         name: of the job, and of the folder of its results.
         image: its path.
+        bundle: folder of the bundle that does it.
         request: prompts, names of labels, and where prompts are taken from.
         settings: options of this job that differ from those of the run.
         kept: columns that go into the table of results as they are.
@@ -47,6 +48,7 @@ class Job:
 
     name: str
     image: str
+    bundle: str
     request: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
@@ -65,13 +67,17 @@ class Job:
 
 
 def read_job(
-    row: Row, configuration: Configuration, defaults: Mapping[str, Any], root: Path, keep: Sequence[str] = ()
+    row: Row,
+    bundle: Callable[[str | None], Configuration],
+    defaults: Mapping[str, Any],
+    root: Path,
+    keep: Sequence[str] = (),
 ) -> Job:
     """The job of a row, with its problem where it has one.
 
     Args:
         row: of a table.
-        configuration: what the bundle can be asked for.
+        bundle: the one of a name, or that of the run for None.
         defaults: requests of rows that have none of their own; in the paths of files ``{name}`` is the job's name and
             ``{stem}`` its last part.
         root: where relative paths start.
@@ -82,9 +88,16 @@ def read_job(
     image = str(cells.pop("image", ""))
     path = os.path.join(root, os.path.expanduser(image)) if image else ""
     name = str(cells.pop("name", "") or (case_name(path) if image else row.where))
-    job = Job(name, path, kept=kept, where=row.where)
-    if row.problem or not image:
-        return replace(job, problem=row.problem or "no image; expected its path")
+    asked = cells.pop("bundle", None)
+    try:
+        configuration, problem = bundle(asked), row.problem or ("" if image else "no image; expected its path")
+    except ValueError as error:
+        configuration, problem = bundle(None), str(error)
+    job = Job(name, path, str(configuration.root), kept=kept, where=row.where, problem=problem)
+    if problem:
+        return job
+    known = (*configuration.request_keys, *SOURCES)
+    defaults = {name: value for name, value in defaults.items() if name in known}
     request, settings, problems = {}, {}, []
     names = {"name": name, "stem": name.rpartition("/")[2]}
     for column, given in {**defaults, **cells}.items():
@@ -94,7 +107,7 @@ def read_job(
             value = given if column in SOURCES else configuration.value(column, given)
             if column in FILES and isinstance(value, str):
                 value = _filled(value, names if column not in cells else {}, root)
-            (request if column in (*configuration.request_keys, *SOURCES) else settings)[column] = value
+            (request if column in known else settings)[column] = value
         except ValueError as error:
             problems.append(str(error))
     return replace(job, request=request, settings=settings, problem="; ".join(problems))

@@ -24,7 +24,7 @@ class Setup:
     """What all workers of a run have in common.
 
     Attributes:
-        bundle: its folder.
+        bundle: folder of the one of jobs that name no other.
         settings: options of the run.
         output: folder of the run.
         run: its number.
@@ -55,16 +55,16 @@ class Worker:
             os.environ[variable] = str(setup.threads)
         import torch
 
-        from .configuration import Configuration
+        from .configuration import Configurations
         from .journal import Journal
 
         torch.set_num_threads(setup.threads)
         self.setup, self.name = setup, name
-        self.configuration = Configuration(Path(setup.bundle))
+        self.configurations = Configurations(setup.bundle, setup.settings)
         self.journal = Journal(Path(setup.output))
         self.bundles: OrderedDict[str, Any] = OrderedDict()
-        self.loaded = 0
-        self._bundle({})
+        # Now, so that what is wrong with the weights is no image's fault.
+        self._bundle({"bundle": setup.bundle, "settings": {}})
 
     def do(self, job: Mapping[str, Any], fingerprint: str, tries: int = 1) -> dict[str, Any]:
         """The job's row for the table of results, which is in this worker's journal when this returns.
@@ -78,7 +78,7 @@ class Worker:
         folder = Path(self.setup.output) / MASKS / job["name"]
         try:
             item = {"image": job["image"], **job["request"]}
-            described = self._bundle(job["settings"]).segment(item, folder)
+            described = self._bundle(job).segment(item, folder)
             told = {"status": "done", **summary(described, folder)}
         except Exception as error:  # noqa: BLE001 - a failed image is a row, whatever it raised
             told = {"status": "failed", "reason": reason(error)}
@@ -97,15 +97,14 @@ class Worker:
         self.journal.append(self.name, row)
         return row
 
-    def _bundle(self, settings: Mapping[str, Any]) -> Any:
+    def _bundle(self, job: Mapping[str, Any]) -> Any:
         from .bundle import Bundle
 
-        key = json.dumps(settings, sort_keys=True, default=str)
+        key = json.dumps([job["bundle"], job["settings"]], sort_keys=True, default=str)
         if key not in self.bundles:
             while len(self.bundles) >= BUNDLES:
                 self.bundles.popitem(last=False)
-            self.bundles[key] = Bundle(self.configuration, {**self.setup.settings, **settings})
-            self.loaded += 1
+            self.bundles[key] = Bundle(*self.configurations.of(job))
         self.bundles.move_to_end(key)
         return self.bundles[key]
 
