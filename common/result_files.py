@@ -22,7 +22,12 @@ ENDINGS = (
 )
 # What every description of a result says, and the files that it names.
 DESCRIBED = {"image", "mask", "bundle_version"}
-NAMED = ("mask", "overlay", "probabilities")
+NAMED = ("mask", "overlay", "probabilities", "dicom_seg", "rtstruct")
+# The same, of each label.
+NAMED_BY_LABEL = "meshes"
+FURTHER = (".dcm", ".stl", ".ply", ".obj")
+# Between a stem and an ending, of the files beside the mask.
+PARTS = ("_overlay", "_probabilities", "_rtstruct")
 
 
 class ResultFiles:
@@ -139,11 +144,26 @@ def stem_of(name: str) -> str:
 def is_result(file: Path) -> bool:
     """Whether a description beside a file says that it is the result of an earlier run: its mask or a picture of it."""
     stem = stem_of(file.name)
-    for described in dict.fromkeys((stem, stem.removesuffix("_overlay"), stem.removesuffix("_probabilities"))):
+    for described in dict.fromkeys((stem, *(stem.removesuffix(part) for part in PARTS))):
         content = _description(file.with_name(f"{described}.json"))
         if content:
             return file.name in (*(content.get(key) for key in NAMED), f"{described}.png")
     return False
+
+
+def check_further(folder: Path, stem: str, side: Path) -> None:
+    """Raises ValueError where a DICOM file or surface in ``side`` would take the place of one in ``folder`` that is no
+    result of an earlier run.
+    """
+    content = _description(folder / f"{stem}.json")
+    earlier = {*(content.get(key) for key in NAMED), *(content.get(NAMED_BY_LABEL) or {}).values()}
+    for file in side.iterdir():
+        place = folder / file.name
+        if file.suffix in FURTHER and place.exists() and file.name not in earlier:
+            raise ValueError(
+                f"{place}: is there already and is no result of an earlier run, which {stem}.json would describe; "
+                "expected another output_dir or output_postfix: it is not overwritten"
+            )
 
 
 def _description(file: Path) -> dict[str, Any]:

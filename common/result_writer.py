@@ -16,10 +16,15 @@ import numpy as np
 from monai.data import MetaTensor
 from monai.transforms import SaveImaged
 
+from .dicom_out.segments import Maker
 from .files import whole_files
 from .flags import flag
+from .further_files import FurtherFiles
+from .geometry import Grid
 from .label_volume import EXTENSIONS, save_label_volume
-from .result_files import ResultFiles
+from .measures import measures
+from .reading.options import Reading
+from .result_files import ResultFiles, check_further
 from .weights import describe_weights
 
 
@@ -40,11 +45,17 @@ class ResultWriterd(SaveImaged):
         weights: the file that is named, with its hash, in the description.
         version: of the bundle.
         items: the images of this call, whose results are checked for a place before the work; None on servers.
+        dicom: also write the masks of DICOM images as DICOM: ``seg``, ``rtstruct``, or a list of both.
+        mesh: also write the surface of each label of a volume: ``stl``, ``ply`` or ``obj``.
+        reading: how the images were read.
 
     Raises:
-        ValueError: an extension of another kind, a switch that is neither true nor false, or a folder that cannot be
-            written to.
+        ValueError: an extension of another kind, a switch that is neither true nor false, a folder that cannot be
+            written to, or DICOM asked for of other images.
     """
+
+    # The bundle, as DICOM names who made a mask.
+    maker: str
 
     def __init__(
         self,
@@ -58,6 +69,9 @@ class ResultWriterd(SaveImaged):
         weights: str | None = None,
         version: str | None = None,
         items: Sequence[Mapping[str, Any]] | None = None,
+        dicom: str | Sequence[str] | None = None,
+        mesh: str | None = None,
+        reading: Reading | None = None,
     ) -> None:
         super().__init__(keys, output_dir=output_dir, output_ext=output_ext, resample=False, print_log=False)
         if output_ext not in EXTENSIONS:
@@ -68,7 +82,11 @@ class ResultWriterd(SaveImaged):
         self.picture = flag("picture", picture)
         self.weights = weights
         self.version = version
-        self.files.check([item["image"] for item in items or ()], self.endings)
+        self.further = FurtherFiles.asked(dicom, mesh, reading, Maker(self.maker, version or "0"))
+        sources = [item["image"] for item in items or ()]
+        for source in sources:
+            self.further.check(source, self.is_volume(source))
+        self.files.check(sources, lambda source: [*self.endings(source), *self.further.endings])
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -103,10 +121,37 @@ class ResultWriterd(SaveImaged):
         source = os.path.abspath(path) if source and path.exists() else source
         described = {"image": source, **result, "mask": stem + extension}
         described.update(weights=weights, bundle_version=self.version)
+        values = labels.as_tensor()[0].cpu().numpy()
+        measured = self.measure(image, values, described)
+        described["objects"] = [{**o, **m} for o, m in zip(described["objects"], measured, strict=True)]
         with whole_files(folder) as side:
             described.update(self.write(side, stem, image, labels, described))
+            further = self._write_further(side, stem, labels, described)
+            described.update(further, notes=[*described["notes"], *further["notes"]])
+            check_further(folder, stem, side)
             (side / f"{stem}.json").write_text(json.dumps(described, indent=2))
         return folder / described["mask"]
+
+    def _write_further(self, side: Path, stem: str, labels: MetaTensor, described: Mapping[str, Any]) -> dict[str, Any]:
+        values = labels.as_tensor()[0].cpu().numpy()
+        if labels.ndim == 3:
+            return self.further.write(side, stem, values.T[..., None], None, described)
+        affine = np.asarray(labels.meta["affine"], dtype=np.float64)
+        return self.further.write(side, stem, values, affine, described)
+
+    @abstractmethod
+    def is_volume(self, source: str) -> bool:
+        """Whether an image is a volume; else it is a picture."""
+
+    @abstractmethod
+    def measure(self, image: MetaTensor, labels: np.ndarray, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What is measured of each of the result's objects, see :mod:`.measures`.
+
+        Args:
+            image: (C, *space).
+            labels: (*space), the mask.
+            result: the description.
+        """
 
     @abstractmethod
     def endings(self, source: str) -> list[str]:
@@ -132,6 +177,14 @@ class ResultWriterd(SaveImaged):
     @abstractmethod
     def draw(self, path: Path, image: MetaTensor, labels: MetaTensor, result: Mapping[str, Any]) -> None:
         """Write a picture of the mask over the image; arguments as of :meth:`write`."""
+
+
+def measured_volume(
+    labels: np.ndarray, affine: Any, result: Mapping[str, Any], image: np.ndarray, unit: str | None
+) -> list[dict[str, Any]]:
+    """:func:`.measures.measures` of each object of a result, in a mask (X, Y, Z) and the image on its grid."""
+    grid = Grid(np.asarray(affine, dtype=np.float64), labels.shape)
+    return [measures(labels == o["label"], grid, image, unit) for o in result["objects"]]
 
 
 def save_volume(path: Path, labels: MetaTensor, source: str) -> None:

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
+from ..dicom_out import FORMS
+from ..surface import MESHES
 from .kinds import Count, Device, FromZero, Marks, Path, Points, Postfix, Switch, Text, Window
 from .schema import Options
+from .words import Said
 
 
 class Workflow(Options):
@@ -37,6 +42,10 @@ class Results(Options):
 
     output_postfix: Postfix = Field(description="added to the image's name; may be empty")
     separate_folder: Switch = Field(description="a folder for each image")
+    dicom: Literal[FORMS] | Annotated[list[Literal[FORMS]], Field(min_length=1), Said("a list of both")] | None = Field(
+        description="of DICOM images, also write DICOM: a segmentation (seg), a structure set (rtstruct)"
+    )
+    mesh: Literal[MESHES] | None = Field(description="also write the surface of each label of a volume")
     dataset_dir: Path = Field(description="not used; MONAI's name for a folder of images")
     ckpt_path: Path = Field(description="the weights")
 

@@ -12,13 +12,15 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from .dicom_pixels import decode
+from .dicom_tags import unit_of
 from .options import BYTES_A_PIXEL, MAX_PIXELS, check_count
 
 
 def read_dicom_picture(
     path: Path, max_pixels: int = MAX_PIXELS
-) -> tuple[np.ndarray, tuple[float, float] | None, list[str]]:
-    """(H, W) or (H, W, 3); mm between rows and between columns, None where the file does not say; and notes.
+) -> tuple[np.ndarray, tuple[float, float] | None, list[str], str]:
+    """(H, W) or (H, W, 3); mm between rows and between columns, None where the file does not say; notes; and the unit
+    of the values, empty where the file does not say.
 
     Raises:
         ValueError: several frames, or too large.
@@ -29,13 +31,13 @@ def read_dicom_picture(
         raise ValueError(f"{path}: {frames} frames; expected one slice a file")
     check_count(path, (int(tags.Columns), int(tags.Rows)), max_pixels, "max_pixels", BYTES_A_PIXEL)
     values = decode(path)[0]
-    notes = []
+    notes, unit = [], unit_of(tags, [tags])
     if tags.get("PhotometricInterpretation") == "MONOCHROME1":
         # They are turned within the range of their type, where signed values would look like Hounsfield units.
-        values = values.astype(np.int64) - int(values.min())
+        values, unit = values.astype(np.int64) - int(values.min()), ""
         notes.append("stored with white as its lowest value (MONOCHROME1); turned, and counted from black")
     spacing, note = _spacing(tags)
-    return values, spacing, [*notes, *note]
+    return values, spacing, [*notes, *note], unit
 
 
 def _spacing(tags: Dataset) -> tuple[tuple[float, float] | None, list[str]]:

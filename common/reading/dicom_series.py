@@ -36,11 +36,13 @@ class Volume(NamedTuple):
         values: (X, Y, Z), X innermost.
         affine: (4, 4) float64, voxel -> mm in RAS; a tilt of the gantry is a shear of it.
         notes: remarks for the user.
+        unit: of the values; empty where the files do not say.
     """
 
     values: np.ndarray
     affine: np.ndarray
     notes: list[str]
+    unit: str
 
 
 class _Line(NamedTuple):
@@ -60,8 +62,44 @@ class _Line(NamedTuple):
     notes: list[str]
 
 
+class Arranged(NamedTuple):
+    """The slices of a volume in its order, and where its voxels lie.
+
+    Attributes:
+        slices: along the third axis, from its first voxel on.
+        affine: (4, 4) float64, voxel -> mm in LPS: (column, row, slice), slices at even distances.
+        along: (slices,) where they lie on the third axis: 0, 1, 2, ... where they are regular.
+        problems: what is irregular, for people.
+        notes: remarks for the user.
+    """
+
+    slices: list[Slice]
+    affine: np.ndarray
+    along: np.ndarray
+    problems: list[str]
+    notes: list[str]
+
+
 def read_dicom(place: Path, reading: Reading) -> Volume:
     """The volume of a folder, with the folders in it, or of one file.
+
+    Raises:
+        ValueError: as of :func:`arrange`, and pixels that cannot be read.
+    """
+    found = arrange(place, reading)
+    rows, columns = found.slices[0].size
+    count = round(float(found.along[-1])) + 1
+    reading.check_size(place, (columns, rows, count))
+    values, done = _pixels(found.slices, place)
+    notes = list(found.notes)
+    if found.problems:
+        values = _even(values, found.along, count)
+        notes.append(f"{'; '.join(found.problems)}: interpolated onto {count} slices at even distances")
+    return Volume(values.transpose(2, 1, 0), LPS_TO_RAS @ found.affine, [*notes, *done], found.slices[0].unit)
+
+
+def arrange(place: Path, reading: Reading) -> Arranged:
+    """What the tags say of the volume of a folder, with the folders in it, or of one file.
 
     Raises:
         ValueError: no images, broken files, several stacks, tags that are missing, or slices that make no regular grid.
@@ -85,10 +123,10 @@ def read_dicom(place: Path, reading: Reading) -> Volume:
         notes.append(f"{len(found.broken)} files cannot be read and were left out: {_some(list(found.broken))}")
     if found.others:
         notes.append(f"{len(found.others)} files are no DICOM images and were left out: {_some(found.others)}")
-    return _volume(stack, place, reading, notes)
+    return _arrange(stack, place, reading, notes)
 
 
-def _volume(stack: Stack, place: Path, reading: Reading, notes: list[str]) -> Volume:
+def _arrange(stack: Stack, place: Path, reading: Reading, notes: list[str]) -> Arranged:
     first = stack.slices[0]
     if stack.aside == "colour picture":
         raise ValueError(f"{place}: colour pictures; expected one number a voxel")
@@ -102,19 +140,12 @@ def _volume(stack: Stack, place: Path, reading: Reading, notes: list[str]) -> Vo
         # A slice that is no part of the stack may be the one that is missing.
         found = "; ".join([*line.problems, *(note for note in stack.notes if note.startswith(LEFT))])
         raise ValueError(f"{place}: {found}; expected slices at even distances: {REMEDY}")
-    rows, columns = first.size
-    count = round(float(line.along[-1])) + 1
-    reading.check_size(place, (columns, rows, count))
-    values, done = _pixels(slices, place)
     affine = np.eye(4)
     affine[:3, 0] = first.orientation[0] * first.spacing[1]
     affine[:3, 1] = first.orientation[1] * first.spacing[0]
     affine[:3, 2] = line.step
     affine[:3, 3] = line.start
-    if line.problems:
-        values = _even(values, line.along, count)
-        notes.append(f"{'; '.join(line.problems)}: interpolated onto {count} slices at even distances")
-    return Volume(values.transpose(2, 1, 0), LPS_TO_RAS @ affine, [*notes, *line.notes, *done])
+    return Arranged(slices, affine, line.along, line.problems, [*notes, *line.notes])
 
 
 def _check_left(left: Sequence[Slice], stack: Stack, place: Path) -> None:

@@ -58,6 +58,8 @@ TAGS = [
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "BitsAllocated",
+    "RescaleType",
+    "Units",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "DetectorInformationSequence",
@@ -94,6 +96,7 @@ class Slice:
         thickness: mm from slice to slice as one file says it alone; None likewise.
         kinds: what may tell it from another image at the same position.
         aside: why it can be no slice of a volume; empty where it can.
+        unit: of its values; empty where the file does not say.
     """
 
     file: Path
@@ -109,6 +112,7 @@ class Slice:
     thickness: float | None
     kinds: dict[str, str] = field(default_factory=dict)
     aside: str = ""
+    unit: str = ""
 
     @property
     def name(self) -> str:
@@ -254,6 +258,7 @@ def slices_of(file: Path, tags: Dataset) -> list[Slice]:
                 thick,
                 {**top, **(_kinds(groups[0]) if frames else {})},
                 _aside(tags),
+                unit_of(tags, groups),
             )
         )
     return slices
@@ -266,6 +271,15 @@ def _aside(tags: Dataset) -> str:
     if int(tags.get("SamplesPerPixel") or 1) != 1:
         return "colour picture"
     return "label map" if tags.get("Modality") == "SEG" else ""
+
+
+def unit_of(tags: Dataset, groups: Sequence[Dataset | None]) -> str:
+    """Of CT the Hounsfield unit, unless it says another; of PET what it says; of others nobody knows."""
+    if tags.get("Modality") == "PT":
+        return str(tags.get("Units") or "")
+    scales = [s for s in (_first(g, "PixelValueTransformationSequence") for g in groups if g is not None) if s]
+    said = [str(item.get("RescaleType") or "").strip() for item in (*scales, tags)]
+    return "HU" if tags.get("Modality") == "CT" and next(filter(None, said), "HU") == "HU" else ""
 
 
 def _steps(tags: Dataset, groups: list, count: int) -> np.ndarray | None:

@@ -42,6 +42,7 @@ class Stored(NamedTuple):
         own: the same in the file's own unit of length: of masks that lie beside it, for programs that ignore units.
         notes: remarks for the user.
         content: a hash by which the voxels are known again; empty where none was made.
+        unit: of the voxels; empty where the file does not say.
     """
 
     values: np.ndarray
@@ -49,6 +50,7 @@ class Stored(NamedTuple):
     own: np.ndarray
     notes: list[str]
     content: str = ""
+    unit: str = ""
 
 
 def read_nifti(path: Path, reading: Reading, exact: bool = False) -> Stored:

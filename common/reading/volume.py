@@ -26,6 +26,8 @@ SUFFIXES = (*nifti.SUFFIXES, *nifti.OTHERS, *headers.NRRD, *headers.METAIMAGE)
 FORMATS = "a NIfTI, NRRD, MetaImage or .mgz file, or the folder of one DICOM series"
 # A hash by which voxels are known again; not a name that a file's own header may have.
 CONTENT = "sha256_of_voxels"
+# What the voxels count, where the file says it.
+UNIT = "unit_of_intensities"
 DEFAULT = Reading()
 
 
@@ -39,7 +41,7 @@ def read_volume(path: str | Path, reading: Reading = DEFAULT, exact: bool = Fals
 
     Its meta holds ``affine``, (4, 4), voxel -> mm in RAS; ``original_affine``, the same in the file's own unit, for
     masks beside it; ``spatial_shape``, ``space``, ``filename_or_obj``; ``notes``, a list of remarks for the user;
-    and for some formats ``CONTENT``.
+    for some formats ``CONTENT``; and of DICOM that says it ``UNIT``, such as HU.
 
     Args:
         path: one of :data:`FORMATS`.
@@ -71,6 +73,7 @@ def read_volume(path: str | Path, reading: Reading = DEFAULT, exact: bool = Fals
         "filename_or_obj": str(path),
         "notes": stored.notes,
         **({CONTENT: stored.content} if stored.content else {}),
+        **({UNIT: stored.unit} if stored.unit else {}),
     }
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(values)), affine=torch.tensor(stored.affine), meta=meta)
 
@@ -94,8 +97,8 @@ def _read(place: Path, reading: Reading, exact: bool) -> nifti.Stored:
 
 
 def _of_dicom(place: Path, reading: Reading) -> nifti.Stored:
-    values, affine, notes = read_dicom(place, reading)
-    return nifti.Stored(in_rows(values), affine, affine, notes)
+    found = read_dicom(place, reading)
+    return nifti.Stored(in_rows(found.values), found.affine, found.affine, found.notes, unit=found.unit)
 
 
 def _by_itk(place: Path, unit: str, exact: bool) -> nifti.Stored:

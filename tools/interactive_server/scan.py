@@ -16,12 +16,13 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from sam_bundles.common.dicom_out.segmentation import missing_package
+from sam_bundles.common.dicom_out.source import check_dicom
 from sam_bundles.common.intensity import CT_WINDOW, intensity_bounds
 from sam_bundles.common.result_files import stem_of
 
 from sam_bundles import Session
 
-from . import dicom_seg
 from .received import Received
 from .shown_grid import Box, ShownGrid
 
@@ -80,7 +81,7 @@ class Scan:
         self._values = self.grid.show(image.as_tensor()[0].numpy())
         self._range = tuple(float(v) for v in image.as_tensor().aminmax())
         self._type = np.dtype(np.int16 if _fits_int16(image.as_tensor()[0].numpy(), self._range) else np.float32)
-        self._no_seg = dicom_seg.missing(path)
+        self._no_seg = _no_seg(path)
         self._bounds = intensity_bounds(image.as_tensor(), "auto")
         self._labels = np.zeros(self.grid.stored[::-1], np.uint8).T
         self._counts = np.zeros(256, np.int64)
@@ -237,9 +238,30 @@ class Scan:
                 # The place where an upload lay means nothing to anybody.
                 saved = json.loads(file.read_text())
                 file.write_text(json.dumps({**saved, "image": {**saved["image"], "file": self.title}}))
+            elif (why := self._no_seg) is not None:
+                raise ValueError(f"no DICOM segmentation is written: {why}")
             else:
-                dicom_seg.save(file, self.session, self.path)
+                self._save_seg(file)
             return file.name, file.read_bytes()
+
+    def _save_seg(self, file: Path) -> None:
+        try:
+            mask = self.session.export(file.with_name("masks.nii.gz"), dicom="seg")
+        except ValueError as problem:
+            raise ValueError(self._plain(str(problem))) from problem
+        written = mask.with_name("masks.dcm")
+        if not written.exists():
+            raise ValueError("no object has a voxel: expected a click on one before a segmentation is saved")
+        written.replace(file)
+
+
+def _no_seg(path: Path) -> str | None:
+    """Why no DICOM segmentation can be written for a scan, as people read it; None where it can."""
+    try:
+        check_dicom(path)
+    except ValueError:
+        return "only for scans that are DICOM files"
+    return missing_package()
 
 
 def _fits_int16(values: np.ndarray, limits: tuple[float, float]) -> bool:

@@ -22,13 +22,13 @@ from .common.files import existing
 from .common.intensity import check_range
 from .common.reading.files import file_version
 from .common.reading.options import Reading
-from .common.reading.volume import CONTENT, FORMATS, read_volume
+from .common.reading.volume import CONTENT, FORMATS, UNIT, read_volume
 
 logger = logging.getLogger(__name__)
 # Labels may be so far off a whole number: of a scale in the file's header, or of 32 bits.
 NEARLY_WHOLE = 1e-4
 # All that inference needs of a file's header; the rest would have to survive collation for nothing.
-KEPT_META = ("affine", "original_affine", "spatial_shape", "space", "filename_or_obj")
+KEPT_META = ("affine", "original_affine", "spatial_shape", "space", "filename_or_obj", UNIT)
 
 
 class LoadVolumed(MapTransform):

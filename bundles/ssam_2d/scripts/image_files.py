@@ -40,11 +40,13 @@ class Pixels:
         values: (H, W, C), one or three channels, in the file's own type.
         spacing: mm between rows and between columns, None where the file does not say.
         notes: what was done to them.
+        unit: of the values; empty where the file does not say.
     """
 
     values: np.ndarray
     spacing: tuple[float, float] | None = None
     notes: list[str] = field(default_factory=list)
+    unit: str = ""
 
 
 def check_file(path: str | Path) -> None:

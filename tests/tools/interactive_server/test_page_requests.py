@@ -223,7 +223,7 @@ def test_a_dicom_folder_and_a_zip_of_it(address, tmp_path):
 def check_segmentation(client, shown, grid):
     """The DICOM segmentation has each object's mask on the very slices, read back by highdicom."""
     hd = pytest.importorskip("highdicom")
-    assert "expected a click" in client.get("/save/seg").json()["detail"]
+    assert "expected a prompt" in client.get("/save/seg").json()["detail"]
     assert client.get().json()["meta"]["no_seg"] is None
     client.changed("objects", does="rename", name="object 1", to="ball")
     client.changed("prompts", kind="point", at=[round(x) for x in shown.shown_voxel(PHANTOM.click(grid))])
@@ -454,4 +454,4 @@ def test_nothing_to_save_and_no_such_form(opened):
     assert "expected a prompt" in opened.get("/save/nifti").json()["detail"]
     assert opened.get("/save/exe").status_code == 404
     answer = opened.get("/save/seg")
-    assert answer.status_code == 400 and "only for scans that are a folder" in answer.json()["detail"]
+    assert answer.status_code == 400 and "only for scans that are DICOM files" in answer.json()["detail"]

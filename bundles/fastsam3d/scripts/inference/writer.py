@@ -18,7 +18,8 @@ from ..common.flags import flag
 from ..common.geometry import Grid
 from ..common.label_volume import save_label_volume
 from ..common.preview import save_preview
-from ..common.result_writer import ResultWriterd, save_volume
+from ..common.reading.volume import UNIT
+from ..common.result_writer import ResultWriterd, measured_volume, save_volume
 
 PROBABILITIES = "_probabilities.nii.gz"
 
@@ -34,8 +35,19 @@ class SaveSegmentationd(ResultWriterd):
         options: see :class:`..common.result_writer.ResultWriterd`, also for what is raised.
     """
 
+    maker = "fastsam3d"
+
     def __init__(self, keys: str = "pred", preview: bool | str = True, **options: Any) -> None:
         super().__init__(keys, picture=flag("preview", preview), **options)
+
+    def is_volume(self, source: str) -> bool:
+        """Always: this bundle reads no pictures."""
+        return True
+
+    def measure(self, image: MetaTensor, labels: np.ndarray, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Sizes and intensities of each object."""
+        values = image.as_tensor()[0].cpu().numpy()
+        return measured_volume(labels, image.meta["affine"], result, values, image.meta.get(UNIT))
 
     def endings(self, source: str) -> list[str]:
         """Of the label map, the description, the probabilities and the picture."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from monai.data import MetaTensor
@@ -19,17 +20,26 @@ from .engine import Engine
 UNNAMED = "image"
 
 
-def export(path: str | Path, image: MetaTensor, result: Segmentation, engine: Engine) -> Path:
-    """Write label map and description.
+def export(
+    path: str | Path,
+    image: MetaTensor,
+    result: Segmentation,
+    engine: Engine,
+    dicom: str | Sequence[str] | None = None,
+    mesh: str | None = None,
+) -> Path:
+    """Write label map and description, and what else is asked for.
 
     Args:
         path: of the label map, or a folder, where its name is that of the image with ``_seg``.
         image: (1, X, Y, Z).
         result: the answer for all objects.
         engine: whose weights and version are described.
+        dicom, mesh: see :class:`..common.result_writer.ResultWriterd`.
 
     Raises:
-        ValueError: a file that is there and is no such result, a folder that cannot be written to.
+        ValueError: a file that is there and is no such result, a folder that cannot be written to, or DICOM asked for
+            of another image.
     """
     path = Path(path).expanduser()
     extension = next((e for e in EXTENSIONS if path.name.lower().endswith(e)), None)
@@ -44,7 +54,11 @@ def export(path: str | Path, image: MetaTensor, result: Segmentation, engine: En
         preview=False,
         weights=engine.weights,
         version=engine.version,
+        dicom=dicom,
+        mesh=mesh,
+        reading=engine.reading,
     )
+    writer.further.check(source, volume=True)
     if extension is None:
         place = writer.files.place(source, writer.extension)
     else:

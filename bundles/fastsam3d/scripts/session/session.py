@@ -401,25 +401,29 @@ class Session:
         session._next_id = max((p.id for o in objects for p in o.prompts), default=0) + 1
         return session
 
-    def export(self, path: str | Path) -> Path:
+    def export(self, path: str | Path, dicom: str | Sequence[str] | None = None, mesh: str | None = None) -> Path:
         """Write the label map on the image's own grid and its description, as ``python -m monai.bundle run`` does.
 
         Objects of which nothing says where they are are left out.
 
         Args:
             path: of the label map, or a folder for ``NAME_seg.nii.gz``.
+            dicom: of a DICOM image also a segmentation, ``NAME_seg.dcm`` (``seg``), a structure set,
+                ``NAME_seg_rtstruct.dcm`` (``rtstruct``), or a list of both.
+            mesh: also the surface of each object, ``stl``, ``ply`` or ``obj``.
 
         Returns:
             where the label map lies.
 
         Raises:
-            ValueError: nothing was segmented, a file that is there and is no such result, or another ending.
+            ValueError: nothing was segmented, a file that is there and is no such result, another ending, or DICOM
+                asked for of an image that is none.
         """
         with self._lock:
             result = self._answer() if any(o.is_placed for o in self._there()._objects) else None
             if result is None:
                 raise ValueError("nothing was segmented: expected a prompt on an object first")
-            return export(path, self._image, result, self.engine)
+            return export(path, self._image, result, self.engine, dicom, mesh)
 
     def _answer(self) -> Segmentation:
         """Of all that was answered, asked for again where steps were taken back since."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from monai.transforms import MapTransform
 from PIL import Image
 
 from ..common.flags import flag
+from ..common.measures import picture_measures
 from ..common.overlay import Picture, save_overlay
-from ..common.result_writer import ResultWriterd, save_volume
-from ..image_files import is_volume
+from ..common.reading.volume import UNIT
+from ..common.result_writer import ResultWriterd, measured_volume, save_volume
+from ..image_files import is_volume, read_pixels, read_slices
 from .request import unpack
 from .scene import Scene
 
@@ -42,8 +45,23 @@ class SaveIndexMapd(ResultWriterd):
         options: see :class:`..common.result_writer.ResultWriterd`, also for what is raised.
     """
 
+    maker = "ssam_2d"
+
     def __init__(self, keys: str = "pred", overlay: bool | str = True, **options: Any) -> None:
         super().__init__(keys, picture=flag("overlay", overlay), **options)
+
+    def is_volume(self, source: str) -> bool:
+        """By its name."""
+        return is_volume(source)
+
+    def measure(self, image: MetaTensor, labels: np.ndarray, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Sizes and intensities of each object: those of the file, which the network saw through a window."""
+        if labels.ndim == 3:
+            stored = read_slices(result["image"], self.further.reading)
+            return measured_volume(labels, stored.affine, result, stored.as_tensor()[0].numpy(), stored.meta.get(UNIT))
+        pixels = read_pixels(result["image"], sys.maxsize)
+        values = pixels.values[..., 0] if pixels.values.shape[-1] == 1 else None
+        return [picture_measures(labels == o["label"], pixels.spacing, values, pixels.unit) for o in result["objects"]]
 
     def endings(self, source: str) -> list[str]:
         """Of the index map, the description, the probabilities and the picture."""
