@@ -19,7 +19,8 @@ from .layer import SVDAffine
 from .low_rank import SALT, LoRA
 from .operators import ADAPTABLE
 
-# Training moves these even where nothing else of their layer is trained, so that they always belong to the adapter.
+# Training moves these even where nothing else of their layer is trained, so that they always belong to the adapter; but
+# for those of a norm that says that its statistics are frozen.
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -69,7 +70,7 @@ def adapt(
     parameters = [name for name, _ in module.named_parameters() if name.removesuffix(".weight") not in replaced]
     names = matching(trainable, [name for name in parameters if name not in apart], "parameter")
     base = {name: tensor for name, tensor in module.state_dict().items() if name not in apart}
-    names += [name for name in base if name.rpartition(".")[2] in RUNNING]
+    names += [name for name in base if moves_in_training(module, name)]
     tuned = set(names)
     base_hash = content_hash({name: tensor for name, tensor in base.items() if name not in tuned})
     layers = {}
@@ -158,10 +159,12 @@ class Adaptation:
         chosen = [self.layers[name] for name in matching([layers], self.layers, "layer")]
         return torch.stack([layer.regularisation() for layer in chosen]).sum()
 
-    def take(self, labels: Mapping[str, Tensor] | None = None) -> Adapter:
+    def take(
+        self, labels: Mapping[str, Tensor] | None = None, synonyms: Mapping[str, list[str]] | None = None
+    ) -> Adapter:
         """The tuned tensors as they are now, copied to the CPU, with the labels that they were trained on."""
         tensors = {name: tensor.detach().cpu().clone() for name, tensor in self._tensors().items()}
-        return Adapter(self.method, self.base, tensors, dict(labels or {}))
+        return Adapter(self.method, self.base, tensors, dict(labels or {}), dict(synonyms or {}))
 
     @torch.no_grad()
     def put(self, adapter: Adapter) -> None:
@@ -218,6 +221,12 @@ class Adaptation:
             holder = self.layers[owner] if owner in self.layers else self.module.get_submodule(owner)
             tensors[name] = getattr(holder, leaf)
         return tensors
+
+
+def moves_in_training(module: nn.Module, name: str) -> bool:
+    """Whether a tensor is a norm's running statistic that training changes."""
+    owner, _, leaf = name.rpartition(".")
+    return leaf in RUNNING and not getattr(module.get_submodule(owner), "frozen_statistics", False)
 
 
 def matching(patterns: Sequence[str], names: Sequence[str] | Mapping[str, object], what: str) -> list[str]:

@@ -38,12 +38,14 @@ class Adapter:
         base: the hash of the tensors that stayed frozen.
         tensors: the tuned ones.
         labels: the names it was trained on, in order, each with its text features (channels,); may be empty.
+        synonyms: other names of some of the labels, by label.
     """
 
     method: str
     base: str
     tensors: dict[str, Tensor]
     labels: dict[str, Tensor] = field(default_factory=dict)
+    synonyms: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes = {tuple(features.shape) for features in self.labels.values()}
@@ -51,6 +53,7 @@ class Adapter:
             raise ValueError(
                 f"label features of shapes {sorted(shapes)}; expected one vector (channels,) for each label"
             )
+        label_names.check_synonyms(self.synonyms, list(self.labels))
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file; one that is there already is replaced only by a whole one."""
@@ -65,6 +68,8 @@ class Adapter:
             "base": self.base,
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
         }
+        if self.synonyms:
+            metadata["synonyms"] = json.dumps(self.synonyms, ensure_ascii=False)
         # Written here: save_file makes files that nobody but their owner may read.
         with whole_file(path) as side:
             side.write_bytes(save(tensors, metadata))
@@ -89,18 +94,19 @@ class Adapter:
             raise ValueError(
                 f"{path}: an adapter of version {metadata.get('version')}; this code reads {VERSION}: train it again"
             )
-        names = _checked_metadata(path, metadata)
+        names, synonyms = _checked_metadata(path, metadata)
         check_finite(tensors, path)
         features = tensors.pop(LABELS, torch.empty(0, 0))
         if len(features) != len(names):
             raise ValueError(
                 f"{path}: {len(names)} label names, but the features of {len(features)}; copy or train it again"
             )
-        return cls(metadata["method"], metadata["base"], tensors, dict(zip(names, features, strict=True)))
+        labels = dict(zip(names, features, strict=True))
+        return cls(metadata["method"], metadata["base"], tensors, labels, synonyms)
 
 
-def _checked_metadata(path: str | Path, metadata: Mapping[str, str]) -> list[str]:
-    """The names of the labels. Raises ValueError for metadata that :meth:`Adapter.save` did not write."""
+def _checked_metadata(path: str | Path, metadata: Mapping[str, str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The labels' names and their synonyms. Raises ValueError for metadata that :meth:`Adapter.save` did not write."""
     lacking = [key for key in ("method", "base", "labels") if not metadata.get(key)]
     if lacking:
         raise ValueError(f"{path}: an adapter whose metadata lacks {', '.join(lacking)}; copy or train it again")
@@ -110,10 +116,11 @@ def _checked_metadata(path: str | Path, metadata: Mapping[str, str]) -> list[str
             "lora (rank=4)"
         )
     try:
-        return label_names.checked(json.loads(metadata["labels"]))
+        names = label_names.checked(json.loads(metadata["labels"]))
+        return names, label_names.check_synonyms(json.loads(metadata.get("synonyms", "{}")), names)
     except (ValueError, RecursionError) as problem:
         raise ValueError(
-            f"{path}: an adapter whose labels are no list of names ({problem}); copy or train it again"
+            f"{path}: an adapter whose labels are no list of names, with synonyms ({problem}); copy or train it again"
         ) from problem
 
 
@@ -149,7 +156,8 @@ def blend(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
         knowing = [(a.labels[name], w) for a, w in zip(adapters, weights, strict=True) if name in a.labels and w > 0]
         if knowing:
             labels[name] = mean(*zip(*knowing, strict=True))
-    return Adapter(first.method, first.base, tensors, labels)
+    synonyms = {name: other for adapter in adapters for name, other in adapter.synonyms.items() if name in labels}
+    return Adapter(first.method, first.base, tensors, labels, synonyms)
 
 
 def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

@@ -11,21 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .operators import Operator, operator_of
+from .operators import GroupedOperator, Operator, operator_of
 
 
 class SVDAffine(nn.Module):
     """A linear layer or convolution with the weight W' = U ReLU(A * S + B) V^T, where W = U S V^T was its weight.
 
     A (``scale``, ones at first) and B (``shift``, zeros at first) are trained; U, S and V are buffers. The product is
-    taken factor by factor, so that neither W' nor its gradient ever exist; ``merge`` makes a plain layer of W'.
+    taken factor by factor, so that neither W' nor its gradient ever exist (but for convolutions with groups, whose W'
+    is small); ``merge`` makes a plain layer of W'.
 
     The factors are unique only where the singular values differ. They are taken in double precision on the CPU, so
     that an adapter means the same wherever its base is factored again.
 
     Args:
-        layer: one of operators.ADAPTABLE (convolutions, also transposed ones, without groups, padded by zeros); its
-            bias is used as it is, its weight is not kept.
+        layer: one of operators.ADAPTABLE (convolutions padded by zeros, transposed ones without groups); its bias is
+            used as it is, its weight is not kept.
         values: how many of the singular values are trained, the largest: a number, a fraction (a float up to 1.0), or
             None for all. The others stay as they are.
 
@@ -58,6 +59,8 @@ class SVDAffine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), or (B, in, *space) -> (B, out, *space') for a convolution."""
+        if isinstance(self.operator, GroupedOperator):
+            return self.operator.whole(x, self.whole_weight(), self.bias)
         values = self.singular_values()
         return FactoredProduct.apply(x, values, self.bias, self.U, self.V, len(self.scale), self.operator)
 
@@ -65,17 +68,16 @@ class SVDAffine(nn.Module):
         """norm(1 - A) + norm(B), a scalar, which grows as the layer leaves its base."""
         return torch.linalg.vector_norm(1 - self.scale) + torch.linalg.vector_norm(self.shift)
 
-    @torch.no_grad()
-    def merged_weight(self) -> Tensor:
-        """W', in the shape and dtype of W."""
+    def whole_weight(self) -> Tensor:
+        """W', in the shape and dtype of W, not less exact under autocast."""
         wide = torch.promote_types(self.U.dtype, torch.float32)
-        rows = self.V.flatten(1).to(wide)
-        merged = (self.U.to(wide) * self.singular_values().to(wide)) @ rows
+        with torch.autocast(self.U.device.type, enabled=False):
+            merged = (self.U.to(wide) * self.singular_values().to(wide)) @ self.V.flatten(1).to(wide)
         return merged.reshape(-1, *self.V.shape[1:]).to(self.U.dtype)
 
     def merge(self) -> nn.Module:
         """The plain layer of W', frozen, with the same bias; this one is left as it is."""
-        return self.operator.layer(self.merged_weight(), self.bias)
+        return self.operator.layer(self.whole_weight().detach(), self.bias)
 
     def extra_repr(self) -> str:
         """The sizes, for print(network)."""

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from .layer import SVDAffine
-from .operators import operator_of
+from .operators import GroupedOperator, operator_of
 
 
 class LoRA(nn.Module):
     """A linear layer or convolution with the weight W + up down, W frozen.
 
     Args:
-        layer: one of operators.ADAPTABLE (convolutions without groups, padded by zeros).
+        layer: see SVDAffine.
         rank: rows of ``down``, which starts random, and columns of ``up``, which starts at zero.
 
     Raises:
@@ -34,12 +34,18 @@ class LoRA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), or (B, in, *space) -> (B, out, *space') for a convolution."""
+        if isinstance(self.operator, GroupedOperator):
+            return self.operator.whole(x, self.whole_weight(), self.bias)
         hidden = self.operator.inward(x, self.up, self.down)
         return self.operator.whole(x, self.weight, self.bias) + self.operator.outward(hidden, self.up, self.down)
 
+    def whole_weight(self) -> Tensor:
+        """The weight and the low-rank matrix, in the shape and dtype of W, not less exact under autocast."""
+        return plus_product(self.weight, self.up, self.down)
+
     def merge(self) -> nn.Module:
         """The plain layer of the whole weight, frozen, with the same bias; this one is left as it is."""
-        return self.operator.layer(plus_product(self.weight, self.up, self.down), self.bias)
+        return self.operator.layer(self.whole_weight().detach(), self.bias)
 
 
 class SALT(SVDAffine):
@@ -59,13 +65,14 @@ class SALT(SVDAffine):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), or (B, in, *space) -> (B, out, *space') for a convolution."""
+        if isinstance(self.operator, GroupedOperator):
+            return self.operator.whole(x, self.whole_weight(), self.bias)
         hidden = self.operator.inward(x, self.up, self.down)
         return super().forward(x) + self.operator.outward(hidden, self.up, self.down)
 
-    @torch.no_grad()
-    def merged_weight(self) -> Tensor:
-        """The whole weight, in the shape and dtype of W."""
-        return plus_product(super().merged_weight(), self.up, self.down)
+    def whole_weight(self) -> Tensor:
+        """See SVDAffine, and the low-rank matrix."""
+        return plus_product(super().whole_weight(), self.up, self.down)
 
 
 def low_rank_pair(weight: Tensor, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
@@ -82,7 +89,7 @@ def low_rank_pair(weight: Tensor, rank: int) -> tuple[nn.Parameter, nn.Parameter
     return down, nn.Parameter(weight.new_zeros(len(weight), rank))
 
 
-@torch.no_grad()
 def plus_product(weight: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """The weight plus up times down."""
-    return weight + (up @ down.flatten(1)).view_as(weight)
+    with torch.autocast(weight.device.type, enabled=False):
+        return weight + (up @ down.flatten(1)).view_as(weight)

@@ -163,6 +163,28 @@ class TransposedOperator(ConvOperator):
         return filled(convolution(inputs, outputs, tuple(kernel), *settings, device="meta"), weight, bias)
 
 
+@dataclass(frozen=True)
+class GroupedOperator(ConvOperator):
+    """A convolution of which each output sees one group of the inputs, a depthwise one where the groups are channels.
+
+    All outputs share the rows of V, so that the way through the factors would compute each row for every group. The
+    weight is small and its gradient too: it is made from the factors, and taken whole.
+    """
+
+    groups: int
+
+    def whole(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(B, in, *space) -> (B, out, *space'), by the weight itself."""
+        return CONVOLVE[self.dimensions](x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def layer(self, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
+        """A frozen plain layer of this weight."""
+        outputs, inputs, *kernel = weight.shape
+        convolution = {2: nn.Conv2d, 3: nn.Conv3d}[self.dimensions]
+        settings = (tuple(kernel), self.stride, self.padding, self.dilation, self.groups, False)
+        return filled(convolution(inputs * self.groups, outputs, *settings, device="meta"), weight, bias)
+
+
 Operator = LinearOperator | ConvOperator
 
 
@@ -177,8 +199,8 @@ def operator_of(layer: nn.Module) -> Operator:
     """What the layer does with its weight.
 
     Raises:
-        ValueError: none of ADAPTABLE, or a convolution with groups, with padding by name or with padding by other
-            values than zeros.
+        ValueError: none of ADAPTABLE, a transposed convolution with groups, or a convolution with padding by name or by
+            other values than zeros.
     """
     # Exact types: who uses a subclass may reach for its weight, as MultiheadAttention does.
     if type(layer) not in ADAPTABLE:
@@ -186,12 +208,16 @@ def operator_of(layer: nn.Module) -> Operator:
         raise ValueError(f"got a {type(layer).__name__}; only these can be adapted, target those: {kinds}")
     if type(layer) is nn.Linear:
         return LinearOperator()
-    if layer.groups != 1:
-        raise ValueError(f"got a convolution with groups={layer.groups}; only groups=1 can be adapted, leave it out")
+    if layer.groups != 1 and layer.transposed:
+        raise ValueError(
+            f"got a transposed convolution with groups={layer.groups}; only groups=1 can be adapted, leave it out"
+        )
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise ValueError(
             f"got a convolution with padding={layer.padding!r}, padding_mode={layer.padding_mode!r}; "
             "expected numbers and 'zeros', write the padding so"
         )
     settings = (layer.stride, layer.padding, layer.dilation)
+    if layer.groups != 1:
+        return GroupedOperator(*settings, layer.groups)
     return TransposedOperator(*settings, layer.output_padding) if layer.transposed else ConvOperator(*settings)

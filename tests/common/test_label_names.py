@@ -6,7 +6,7 @@
 import pytest
 import torch
 
-from common.label_names import KEY, checked, from_tensor, names_in, to_tensor
+from common.label_names import KEY, check_synonyms, checked, from_tensor, matched, names_in, to_tensor
 
 
 def test_names_of_any_script_come_back_from_a_file_that_runs_no_code(tmp_path):
@@ -35,3 +35,38 @@ def test_a_tensor_of_other_numbers_is_refused(tensor):
 def test_names_that_come_twice_are_named():
     with pytest.raises(ValueError, match="'liver' come more than once"):
         checked(["liver", "spleen", "liver"])
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("liver", "liver"),
+        (" Liver ", "liver"),
+        ("livers", "liver"),
+        ("fetal_head", "Fetal head"),
+        ("FETAL-HEADS", "Fetal head"),
+        ("Nuclei", "nucleus"),
+        ("cell  nuclei", "nucleus"),
+        ("kidney", "kidneys"),
+        ("cavity", "cavities"),
+        ("live", None),
+        ("lens", None),
+    ],
+)
+def test_a_name_is_found_whatever_its_case_number_and_blanks(name, label):
+    labels = ["liver", "Fetal head", "nucleus", "kidneys", "cavities", "pancreas"]
+    assert matched(name, labels, {"nucleus": ["nuclei", "cell nuclei"]}) == label
+
+
+def test_a_name_that_may_mean_several_means_none():
+    assert matched("Left-kidneys", ["left kidney", "left_kidney"]) is None
+    assert matched("left kidney", ["left kidney", "left_kidney"]) == "left kidney"
+    assert matched("lesion", ["tumour", "cyst"], {"tumour": ["lesion"], "cyst": ["lesion"]}) is None
+
+
+@pytest.mark.parametrize(
+    "synonyms", [["liver"], {"liver": "hepar"}, {"spleen": ["milt"]}, {"liver": ["a", "a"]}, {"liver": [""]}]
+)
+def test_synonyms_that_are_none_are_refused(synonyms):
+    with pytest.raises(ValueError, match="expected"):
+        check_synonyms(synonyms, ["liver"])

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.losses import DiceFocalLoss
+from monai.transforms import Compose, RandAdjustContrastd, RandAffined, RandGaussianNoised, RandScaleIntensityd
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -42,7 +43,7 @@ from bundles.ssam_2d.scripts.images import LoadImage2Dd
 from bundles.ssam_2d.scripts.networks.folded import FoldedTinyViT
 from bundles.ssam_2d.scripts.networks.ssam import LABEL_TENSORS, SSAM
 from bundles.ssam_2d.scripts.text_features import encode_names
-from bundles.ssam_2d.scripts.view import View
+from bundles.ssam_2d.scripts.view import ToSquared, View
 from common.clicks import deepest_point, error_click, random_inner_point
 from common.files import whole_file
 from common.intensity import intensity_bounds
@@ -73,24 +74,57 @@ DECODER = [
     "mask_decoder.output_hypernetworks_mlps.0.*",
 ]
 NORMS = ["mask_decoder.transformer.*norm*", "mask_decoder.output_upscaling.1.*", "mask_decoder.mask_tokens.weight"]
+LOSSES = {"focal1": 1.0, "focal20": 20.0}
+FORMS = {"name": 0.4, "click": 0.4, "box": 0.2}
+OBJECTS, IMAGES = 6, 3
+# The stage of the encoder that is tuned with the decoder; what comes before is kept as numbers.
+TAIL = 3
+TAIL_LAYERS = [f"image_encoder.layers.{TAIL}.blocks.*.{name}" for name in ("attn.qkv", "attn.proj", "mlp.fc?")]
+TAIL_LAYERS += ["image_encoder.neck.0", "image_encoder.neck.2"]
+TAIL_NORMS = [f"image_encoder.layers.{TAIL}.*.{name}.*" for name in ("norm", "local_conv.c", "local_conv.bn")]
+TAIL_NORMS += ["image_encoder.neck.1.*", "image_encoder.neck.3.*", f"image_encoder.layers.{TAIL}.*.attention_biases"]
 # What is tuned: method, layers, tensors trained as they are, learning rate.
 LAYERS: dict[str, tuple[str, list[str], list[str], float]] = {
     "decoder": ("selection", [], ["mask_decoder.*", "text_affine.*"], 3e-4),
     "svd": ("svd_affine", DECODER, [*NORMS, "text_affine.*"], 0.02),
     "lora": ("lora", DECODER, [*NORMS, "text_affine.*"], 3e-3),
+    "tail": (
+        "selection",
+        [],
+        [f"image_encoder.layers.{TAIL}.*", "image_encoder.neck.*", "mask_decoder.*", "text_affine.*"],
+        3e-4,
+    ),
+    "tail_svd": ("svd_affine", [*TAIL_LAYERS, *DECODER], [*TAIL_NORMS, *NORMS, "text_affine.*"], 0.02),
+    "tail_svd_decoder": ("svd_affine", TAIL_LAYERS, [*TAIL_NORMS, "mask_decoder.*", "text_affine.*"], 3e-4),
+    "tail_lora": ("lora", [*TAIL_LAYERS, *DECODER], [*TAIL_NORMS, *NORMS, "text_affine.*"], 3e-3),
 }
-LOSSES = {"focal1": 1.0, "focal20": 20.0}
-FORMS = {"name": 0.4, "click": 0.4, "box": 0.2}
-OBJECTS, IMAGES = 6, 3
+# How a copy differs: as in train.json.
+VARIED = Compose(
+    [
+        RandAffined(
+            ("image", "label"),
+            prob=1.0,
+            rotate_range=0.25,
+            scale_range=0.2,
+            translate_range=(25.6, 25.6),
+            mode=("bilinear", "nearest"),
+            padding_mode="zeros",
+        ),
+        RandAdjustContrastd("image", gamma=(0.7, 1.5), prob=0.4),
+        RandScaleIntensityd("image", factors=0.2, prob=0.4),
+        RandGaussianNoised("image", std=8.0, prob=0.2),
+    ]
+)
 
 
 class Shown:
-    """One encoded picture: its embedding (256, 64, 64), masks (L, 256, 256) and their names."""
+    """One encoded picture: its embedding (256, 64, 64), masks (L, 256, 256) and their names; ``before`` as in TAIL."""
 
     def __init__(self, path: Path) -> None:
         content = torch.load(path, weights_only=True)
         self.name, self.group = path.stem, path.parent.name
         self.embedding, self.masks, self.names = content["embedding"], content["masks"], content["names"]
+        self.before = content.get("before")
         self.present = [i for i, mask in enumerate(self.masks) if int(mask.sum()) >= 16]
 
 
@@ -147,26 +181,40 @@ def pictures(
 
 
 @torch.no_grad()
-def embed(data: Path, run: Path, groups: Sequence[str] | None = None) -> None:
-    """Writes ``embedded/SET/NAME.pt`` for each picture; those that are there stay."""
-    encoder = FoldedTinyViT(network().image_encoder)
+def embed(data: Path, run: Path, groups: Sequence[str] | None = None, copies: int = 0) -> None:
+    """Writes ``embedded/SET/NAME.pt`` for each picture; those that are there stay.
+
+    Of the sets that names are tried on so many varied ``copies/SET/NAME@K.pt`` too, for training.
+    """
+    encoder = FoldedTinyViT(network().image_encoder).encoder
     for group, name, picture, named in tqdm(pictures(data, run, groups), desc="encoding", unit="picture"):
-        path = run / "embedded" / group / f"{name}.pt"
-        if path.is_file() or not named:
+        if not named:
             continue
-        height, width = VIEW.sides(picture.shape[1:])
-        masks = torch.zeros(len(named), VIEW.size, VIEW.size, dtype=torch.bool)
-        for i, mask in enumerate(named.values()):
-            whole = torch.from_numpy(np.asarray(mask))[None, None].float()
-            near = F.interpolate(whole, (height, width), mode="nearest-exact")
-            masks[i, :height, :width] = near[0, 0] > 0.5
-        embedding = encoder(VIEW(picture)[None])[0]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as side:
-            torch.save({"embedding": embedding.half(), "masks": masks, "names": list(named)}, side)
+        tried = group in TRIED.values()
+        squared = ToSquared(view=VIEW)({"image": picture, "label": np.stack([m != 0 for m in named.values()])})
+        for copy in range(1 + copies * tried):
+            path = run / "embedded" / group / f"{name}.pt"
+            shown = squared
+            if copy:
+                path = run / "copies" / group / f"{name}@{copy}.pt"
+                VARIED.set_random_state(int.from_bytes(path.name.encode(), "big") % 2**31)
+                shown = VARIED(squared)
+            if path.is_file():
+                continue
+            shown = {key: torch.as_tensor(np.asarray(value)) for key, value in shown.items()}
+            before = encoder.patch_embed(VIEW.normalised(shown["image"].clamp(0, 255))[None].float())
+            for stage in encoder.layers[:TAIL]:
+                before = stage(before)
+            content = {"embedding": encoder.neck(encoder.layers[TAIL](before))[0].half(), "names": list(named)}
+            content["masks"] = shown["label"] > 0
+            if tried:
+                content["before"] = before[0].half()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as side:
+                torch.save(content, side)
 
 
-def batch_of(shown: Sequence[Shown], form: str, rng: np.random.Generator) -> dict[str, Any]:
+def batch_of(shown: Sequence[Shown], form: str, rng: np.random.Generator, model: SSAM) -> dict[str, Any]:
     """Objects of some pictures, asked for in one way: embeddings, targets (N, 1, 256, 256) and prompts."""
     chosen, rows, targets, names = [shown[i] for i in rng.integers(len(shown), size=IMAGES)], [], [], []
     for at, one in enumerate(chosen):
@@ -178,7 +226,7 @@ def batch_of(shown: Sequence[Shown], form: str, rng: np.random.Generator) -> dic
         targets += [one.masks[i] for i in wanted]
         names += [one.names[i] for i in wanted]
     kept = torch.stack(targets)
-    batch = {"embedding": torch.stack([one.embedding.float() for one in chosen])[rows], "target": kept[:, None].float()}
+    batch = {"embedding": embeddings(model, chosen)[rows], "target": kept[:, None].float()}
     if form == "name":
         return batch | {"features": encode_names(names, text_dim=TEXT_DIM)}
     arrays = [mask.numpy() for mask in kept]
@@ -270,7 +318,7 @@ def start(run: Path, minutes: float, every: int = 50) -> None:
         # Each set as often as its images' square root says.
         sizes = np.sqrt([sum(s.group == g for s in shown) for g in groups])
         group = str(rng.choice(groups, p=sizes / sizes.sum()))
-        batch = batch_of([s for s in shown if s.group == group], form, rng)
+        batch = batch_of([s for s in shown if s.group == group], form, rng, model)
         if form == "click":
             corrected(model, batch, rng, int(rng.integers(0, 3)))
         for options in optimizer.param_groups:
@@ -322,15 +370,39 @@ def dice(logits: Tensor, truth: Tensor) -> list[float]:
     return (2 * (found & true).sum((1, 2)) / (found.sum((1, 2)) + true.sum((1, 2)))).tolist()
 
 
-def tune(run: Path, group: str, begin: str, layers: str, loss: str, images: int, minutes: float, seed: int) -> None:
+def embeddings(model: SSAM, shown: Sequence[Shown]) -> Tensor:
+    """(B, 256, 64, 64), by the tail of the encoder where that may be tuned."""
+    if shown[0].before is None:
+        return torch.stack([one.embedding.float() for one in shown])
+    encoder = model.image_encoder
+    before = torch.stack([one.before.float() for one in shown]).contiguous(memory_format=torch.channels_last)
+    return encoder.neck(encoder.layers[TAIL](before)).float()
+
+
+def tune(
+    run: Path,
+    group: str,
+    begin: str,
+    layers: str,
+    loss: str,
+    images: int,
+    minutes: float,
+    seed: int,
+    rate: float | None,
+) -> None:
     """Learns the names of a set from some of its images; the scores of the held-out ones go to the log."""
     shown = read(run, group)
-    training, held = split(shown, 0.3, seed)
+    training, held = split(shown, 0.25, seed)
     drawn = np.random.default_rng((seed, 1)).permutation(len(training))[:images]
     training = [training[i] for i in sorted(drawn)]
+    copies = [path for one in training for path in sorted((run / "copies" / group).glob(f"{one.name}@*.pt"))]
+    training += [Shown(path) for path in copies]
+    if not layers.startswith("tail"):
+        for one in training + held:
+            one.before = None
     names = sorted({name for s in shown for name in s.names})
     adaptation = adapted(layers, begun(run, begin))
-    rate = LAYERS[layers][3]
+    rate = rate or LAYERS[layers][3]
     optimizer = torch.optim.AdamW(list(adaptation.trainable().values()), rate, weight_decay=0.01)
     criterion, began, step, share = loss_of(LOSSES[loss]), time.process_time(), 0, 0.0
     while share < 1:
@@ -338,8 +410,8 @@ def tune(run: Path, group: str, begin: str, layers: str, loss: str, images: int,
         share = (time.process_time() - began) / (60 * minutes)
         for options in optimizer.param_groups:
             options["lr"] = rate * min(1.0, 20 * share + 0.05) * 0.5 * (1 + np.cos(np.pi * min(1.0, share)))
-        batch = batch_of(training, "name", rng)
         with torch.autocast("cpu", torch.bfloat16):
+            batch = batch_of(training, "name", rng, adaptation.module)
             logits = answer(adaptation.module, batch)
         loss_value = criterion(logits, batch["target"])
         optimizer.zero_grad()
@@ -350,7 +422,7 @@ def tune(run: Path, group: str, begin: str, layers: str, loss: str, images: int,
     features = encode_names(names, text_dim=TEXT_DIM)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for one in held:
-            logits, _ = adaptation.module.decode(one.embedding.float()[None], features)
+            logits, _ = adaptation.module.decode(embeddings(adaptation.module, [one]), features)
             found = F.interpolate(logits.float(), (VIEW.size, VIEW.size), mode="bilinear", align_corners=False)[0]
             found = (found > 0) & (found == found.max(0, keepdim=True).values)
             for name, mask in zip(names, found, strict=True):
@@ -361,8 +433,16 @@ def tune(run: Path, group: str, begin: str, layers: str, loss: str, images: int,
     log(
         run,
         what="tune",
-        **{"set": group, "start": begin, "layers": layers, "loss": loss, "images": len(training), "held": len(held)},
-        **{"minutes": minutes, "steps": step, "seed": seed, "trained": adaptation.count()},
+        **{
+            "set": group,
+            "start": begin,
+            "layers": layers,
+            "loss": loss,
+            "images": images,
+            "copies": len(copies),
+            "held": len(held),
+        },
+        **{"minutes": minutes, "steps": step, "seed": seed, "rate": rate, "trained": adaptation.count()},
         dice=means,
         mean=round(float(np.mean(list(means.values()))), 3),
     )
@@ -390,6 +470,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--layers", nargs="+", default=["decoder"], choices=LAYERS)
     parser.add_argument("--loss", nargs="+", default=["focal20"], choices=LOSSES)
     parser.add_argument("--images", type=int, default=16, help="tune: to learn from (16)")
+    parser.add_argument(
+        "--copies", type=int, default=0, help="embed: varied copies of a picture to learn names from (0)"
+    )
+    parser.add_argument("--rate", type=float, help="tune: of learning, the layers' own by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     given = parser.parse_args(arguments)
     given.run.mkdir(parents=True, exist_ok=True)
@@ -397,7 +481,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.what == "embed":
             if given.data is None:
                 raise ValueError("embed without --data: expected the folder of the data sets")
-            embed(given.data, given.run, given.set)
+            embed(given.data, given.run, given.set, given.copies)
         elif given.what == "start":
             start(given.run, given.minutes)
         elif given.what == "prompts":
@@ -409,7 +493,7 @@ def main(arguments: list[str] | None = None) -> int:
                     for layers in given.layers:
                         for loss in given.loss:
                             chosen = (given.set or ["curvas"])[0], begin, layers, loss
-                            tune(given.run, *chosen, given.images, given.minutes, seed)
+                            tune(given.run, *chosen, given.images, given.minutes, seed, given.rate)
     except ValueError as problem:
         print(f"python -m tools.research.lite_medsam_names: {problem}", file=sys.stderr)
         return 1

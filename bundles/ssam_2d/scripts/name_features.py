@@ -11,15 +11,8 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
+from .common.label_names import matched
 from .text_features import TABLE, encode_names
-
-
-def matched(name: str, labels: Sequence[str]) -> str | None:
-    """The label that ``name`` means, whatever its case and the blanks around it; None where it is none of them."""
-    if name in labels:
-        return name
-    same = [label for label in labels if label.strip().casefold() == name.strip().casefold()]
-    return same[0] if len(same) == 1 else None
 
 
 def name_features(

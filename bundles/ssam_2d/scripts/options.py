@@ -57,7 +57,7 @@ class Inference(_Workflow, Clicks, Results):
         description="what training wrote, put on models/bases/small.pt"
     )
     use_adapter: Text | Annotated[dict[str, Number], Said("{name: weight}")] | None = Field(
-        description="which of several adapters, or a blend of them"
+        description="which of several adapters, or a blend of them; null: the one that knows each name"
     )
     text_model: Path | None = Field(description="encodes names that the weights do not know; a folder")
     output_ext: Literal[tuple(EXTENSIONS)] = Field(description="the format of volumes' masks")
@@ -145,6 +145,19 @@ class Training(_Data, Run):
     focal_weight: Annotated[Number, Field(ge=0)] = Field(description="of the focal loss, beside Dice")
     flip: Share = Field(description="how often an image is mirrored")
     previews: FromZero = Field(description="validation images in the picture at the end")
+    synonyms: Annotated[dict[str, Names], Said("{label: [other names]}")] | None = Field(
+        description="other names by which inference finds the labels"
+    )
+
+
+class TailTraining(Training):
+    """lite_medsam_train.json on train.json and lite_medsam.json."""
+
+    frozen_stages: Annotated[Whole, Field(ge=0, le=4)] = Field(
+        description="of the encoder's four stages so many are passed once, at the beginning"
+    )
+    copies: Count = Field(description="how often each image is drawn anew, before the draws come again")
+    images_seen: Count = Field(description="draws of images in the whole training, where max_epochs is not given")
 
 
 class BaseTraining(Training):

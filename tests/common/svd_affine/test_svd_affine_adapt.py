@@ -203,7 +203,7 @@ def test_blending():
     merged = {}
     for which in one, two, half:
         adaptation.put(which)
-        merged[id(which)] = adaptation.layers["neck"].merged_weight()
+        merged[id(which)] = adaptation.layers["neck"].whole_weight()
         assert adaptation.layers["neck"].singular_values().min() > 0
     assert torch.allclose(merged[id(half)], 0.25 * merged[id(one)] + 0.75 * merged[id(two)], atol=1e-6)
 

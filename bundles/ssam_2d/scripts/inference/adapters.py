@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -17,10 +17,12 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ..checkpoints import TEXT_LAYER
+from ..common.label_names import matched
 from ..common.svd_affine import Adaptation, Adapter, adapt_like, blend
 from ..common.svd_affine.adapter import check_tensors
 from ..networks.ssam import LABEL_TENSORS
 from ..stored_weights import StoredWeights
+from .targets import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class AdapterBank:
             if len(self.adapters) > 1:
                 raise ValueError(
                     f"{len(self.adapters)} adapters are loaded: say which by use_adapter, one of "
-                    f"{', '.join(self.adapters)}, or {{name: weight}}"
+                    f"{', '.join(self.adapters)}, or {{name: weight}}; or by labels that one of them knows"
                 )
             return next(iter(self.adapters.values()))
         weights = dict(choice) if isinstance(choice, Mapping) else {choice: 1.0}
@@ -76,6 +78,41 @@ class AdapterBank:
         if len(weights) == 1 and not isinstance(choice, Mapping):
             return self.adapters[choice]
         return blend([self.adapters[name] for name in weights], [float(w) for w in weights.values()])
+
+    def by_name(self, choice: Any, names: Sequence[str] | None) -> bool:
+        """Whether each name picks its adapter: there are several, names are asked for, and no adapter is."""
+        return len(self.adapters) > 1 and choice is None and bool(names)
+
+    def vocabulary(self, names: Sequence[str], prompted: Sequence[str] = ()) -> Vocabulary:
+        """The labels of all adapters, one after the other, for names that each one adapter knows.
+
+        Args:
+            names: that are asked for.
+            prompted: names of what is clicked on or boxed, which may be known to none.
+
+        Raises:
+            ValueError: a name that none knows, or several.
+        """
+        several, unknown = {}, []
+        for name in dict.fromkeys([*names, *prompted]):
+            knowing = [key for key, one in self.adapters.items() if matched(name, list(one.labels), one.synonyms)]
+            if not knowing and name in names:
+                unknown.append(name)
+            elif len(knowing) > 1:
+                several[name] = knowing
+        if several or unknown:
+            problems = [f"{name!r} is known to {', '.join(who)}" for name, who in several.items()]
+            problems += [f"no adapter knows {name!r}" for name in unknown]
+            there = "; ".join(f"{key}: {', '.join(one.labels)}" for key, one in self.adapters.items())
+            raise ValueError(
+                f"labels: {'; '.join(problems)}. The adapters know {there}: give names that one of them knows, or one "
+                "adapter by use_adapter"
+            )
+        labels = [label for one in self.adapters.values() for label in one.labels]
+        features = torch.stack([row for one in self.adapters.values() for row in one.labels.values()])
+        owners = tuple(key for key, one in self.adapters.items() for _ in one.labels)
+        synonyms = {label: other for one in self.adapters.values() for label, other in one.synonyms.items()}
+        return Vocabulary(labels, features, owners, synonyms)
 
     @contextmanager
     def using(self, network: nn.Module, choice: str | Mapping[str, float] | None = None) -> Iterator[nn.Module]:

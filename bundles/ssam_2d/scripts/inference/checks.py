@@ -16,6 +16,7 @@ from torch import nn
 from ..name_features import name_features
 from .adapters import AdapterBank
 from .request import read_names
+from .targets import Vocabulary
 
 
 class RequestCheck:
@@ -47,5 +48,14 @@ class RequestCheck:
         asked = {json.dumps([item.get("use_adapter"), read_names(item.get("labels"))]) for item in self.items}
         for text in sorted(asked):
             choice, names = json.loads(text)
+            if self.adapters and self.adapters.by_name(choice, names):
+                self.adapters.vocabulary(names)
+                continue
             with self.adapters.using(self.network, choice) if self.adapters else nullcontext():
-                name_features(names or [], self.network.labels, self.network.label_features, self.text_model)
+                known = Vocabulary.of(self.network, self.adapters.chosen(choice).synonyms if self.adapters else None)
+                name_features(
+                    [known.matched(n) or n for n in names or []],
+                    self.network.labels,
+                    self.network.label_features,
+                    self.text_model,
+                )

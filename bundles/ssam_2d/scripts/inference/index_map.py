@@ -79,6 +79,8 @@ def summarise(scene: Scene, targets: list[Target], found: IndexMap) -> dict[str,
             "score": round(score, 4),
             "predicted_iou": round(min(1.0, max(0.0, found.predicted_iou.get(target.value, 0.0))), 4),
         }
+        if target.adapter:
+            described["adapter"] = target.adapter
         if target.prompt:
             described["prompts"] = {**given(scene, target.prompt), "by_name": target.features is not None}
         objects.append(described)

@@ -26,7 +26,7 @@ from .index_map import IndexMap, summarise
 from .prompt_network import PromptNetwork
 from .request import unpack
 from .scene import Scene
-from .targets import Target, decode, find_targets
+from .targets import Target, Vocabulary, decode, find_targets
 
 
 class NamedInferer(Inferer):
@@ -93,8 +93,13 @@ class NamedInferer(Inferer):
             ValueError: an unknown name or adapter, or nothing to be segmented.
         """
         scene = unpack(inputs)
-        with self._adapted(network, scene.adapter):
-            targets = find_targets(scene, network, self.text_model)
+        if self.adapters and self.adapters.by_name(scene.adapter, scene.labels):
+            prompted = [prompt.name for prompt in scene.objects]
+            known, chosen = self.adapters.vocabulary(scene.labels, prompted), nullcontext()
+        else:
+            known, chosen = None, self._adapted(network, scene.adapter)
+        with chosen:
+            targets = find_targets(scene, known or self._known(network, scene.adapter), self.text_model)
             answering = self._answering(targets, network)
             found, used = self._segment(scene, targets, answering)
         labels = scene.as_stored(found.labels[None])
@@ -121,20 +126,23 @@ class NamedInferer(Inferer):
             raise ValueError(f"use_adapter {choice!r}, but none was loaded: give adapter, a path or {{name: path}}")
         return nullcontext()
 
+    def _known(self, network: nn.Module, choice: Any) -> Vocabulary:
+        return Vocabulary.of(network, self.adapters.chosen(choice).synonyms if self.adapters else None)
+
     def _answering(self, targets: list[Target], network: nn.Module) -> list[Answering]:
         """Each network that is needed, with what it is asked for."""
-        asked: dict[PromptNetwork | None, list[Target]] = {}
+        asked: dict[tuple[PromptNetwork | None, str | None], list[Target]] = {}
         for target in targets:
             others = [self.prompt_network] if target.features is None else []
             if others and target.boxes:
                 others.insert(0, self.box_network)
             other = next((one for one in others if one and one.of(network) is not network), None)
-            asked.setdefault(other, []).append(target)
+            asked.setdefault((other, target.adapter), []).append(target)
         return [
             Answering(other.of(network), other.view, wanted, other.described)
             if other
-            else Answering(network, self.view, wanted)
-            for other, wanted in asked.items()
+            else Answering(network, self.view, wanted, adapter=adapter)
+            for (other, adapter), wanted in asked.items()
         ]
 
     def _segment(
@@ -142,27 +150,26 @@ class NamedInferer(Inferer):
     ) -> tuple[IndexMap, dict[str, Any]]:
         """The index map, and the time and what was computed or known for it."""
         found = IndexMap.empty(scene, targets, self.threshold, self.probabilities)
-        keys = [weights_key(one.network) for one in answering]
         places = {target.value: place for place, target in enumerate(targets)}
         seconds = {"encode": 0.0, "decode": 0.0}
         needed, reused, device = 0, 0, scene.slices.device
-        indices = [i for i in range(len(scene.slices)) if any(t.is_in(i) for t in targets)]
-        bar = tqdm(indices, desc="slices", unit="slice", disable=not self.progress or len(indices) < 2, leave=False)
-        for index in bar:
-            for one, key in zip(answering, keys, strict=True):
-                here = [target for target in one.targets if target.is_in(index)]
-                if not here:
-                    continue
-                start = now(device)
-                with torch.autocast(device.type, enabled=self.amp):
-                    embedding, known = self._embed(one, scene.picture(index), key)
-                    encoded, needed, reused = now(device), needed + 1, reused + known
-                    answers = decode(one.network, embedding, here, index, one.view.scale(scene.shape))
-                for target, (logits, iou) in zip(here, answers, strict=True):
-                    on_pixels = one.view.back(logits[None, None], scene.shape)[0, 0]
-                    found.add(index, target, places[target.value], on_pixels, iou)
-                seconds["encode"] += encoded - start
-                seconds["decode"] += now(device) - encoded
+        for one in answering:
+            indices = [i for i in range(len(scene.slices)) if any(target.is_in(i) for target in one.targets)]
+            bar = tqdm(indices, desc="slices", unit="slice", disable=not self.progress or len(indices) < 2, leave=False)
+            with self._adapted(one.network, one.adapter) if one.adapter else nullcontext():
+                key = weights_key(one.network)
+                for index in bar:
+                    here = [target for target in one.targets if target.is_in(index)]
+                    start = now(device)
+                    with torch.autocast(device.type, enabled=self.amp):
+                        embedding, known = self._embed(one, scene.picture(index), key)
+                        encoded, needed, reused = now(device), needed + 1, reused + known
+                        answers = decode(one.network, embedding, here, index, one.view.scale(scene.shape))
+                    for target, (logits, iou) in zip(here, answers, strict=True):
+                        on_pixels = one.view.back(logits[None, None], scene.shape)[0, 0]
+                        found.add(index, target, places[target.value], on_pixels, iou)
+                    seconds["encode"] += encoded - start
+                    seconds["decode"] += now(device) - encoded
         return found, {
             "embeddings": {"computed": needed - reused, "reused": reused},
             "seconds": {k: round(v, 4) for k, v in seconds.items()},
@@ -180,12 +187,13 @@ class NamedInferer(Inferer):
 
 @dataclass
 class Answering:
-    """A network, how it sees, what it is asked for, and its file where that is not the run's own weights."""
+    """A network, how it sees, what it is asked for, its file where that is not the run's own weights, its adapter."""
 
     network: nn.Module
     view: View
     targets: list[Target]
     described: dict[str, str] | None = None
+    adapter: str | None = None
 
 
 def now(device: torch.device) -> float:

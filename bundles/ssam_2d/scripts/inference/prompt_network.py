@@ -13,14 +13,11 @@ from torch import nn
 
 from ..common.precision import computes_bfloat16
 from ..common.weights import describe_weights
-from ..lite_medsam import COMMAND, found, warn_of_others
+from ..lite_medsam import COMMAND, LITE_MEDSAM, found, warn_of_others
 from ..networks.folded import FoldedTinyViT
 from ..networks.lite_medsam import SIZE, lite_medsam
 from ..stored_weights import StoredWeights
 from ..view import View
-
-# A path that stands for LiteMedSAM in the user's cache.
-LITE_MEDSAM = "lite_medsam"
 
 
 class PromptNetwork:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from ..common.label_names import matched
 from ..common.prompts import ObjectPrompt
-from ..name_features import matched, name_features
+from ..name_features import name_features
 from .scene import Scene
 
 Point = tuple[float, float]
@@ -30,6 +32,7 @@ class Target:
         points: by slice: columns and rows, with 1 foreground or 0 background.
         boxes: by slice: column and row of the first pixel inside, then of the last one.
         prompt: as it was given, None for a name alone.
+        adapter: which of several knows the name; None for what is in the network.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Target:
     points: dict[int, list[tuple[Point, int]]] = field(default_factory=lambda: defaultdict(list))
     boxes: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
     prompt: ObjectPrompt | None = None
+    adapter: str | None = None
 
     def is_in(self, index: int) -> bool:
         """Whether there is anything to be decoded in a slice; background clicks alone do not say what."""
@@ -46,26 +50,51 @@ class Target:
         return self.everywhere or clicked or index in self.boxes
 
 
-def find_targets(scene: Scene, network: nn.Module, text_model: str | None = None) -> list[Target]:
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names that are known, each in its place of the index map.
+
+    Attributes:
+        labels: the names, (L, text_dim) their features.
+        adapters: which adapter knows each of them; empty where the network does.
+        synonyms: other names, by label.
+    """
+
+    labels: list[str]
+    features: Tensor
+    adapters: tuple[str, ...] = ()
+    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, network: nn.Module, synonyms: Mapping[str, Sequence[str]] | None = None) -> Vocabulary:
+        """What a network knows, see :class:`..networks.ssam.SSAM`."""
+        return cls(list(network.labels), network.label_features.detach(), synonyms=synonyms or {})
+
+    def matched(self, name: str) -> str | None:
+        """See :func:`..common.label_names.matched`."""
+        return matched(name, self.labels, self.synonyms)
+
+
+def find_targets(scene: Scene, known: Vocabulary, text_model: str | None = None) -> list[Target]:
     """Every target of a scene, in the order of the values.
 
     Args:
         scene: see :func:`.request.unpack`.
-        network: with ``labels`` and ``label_features``, see :class:`..networks.ssam.SSAM`.
+        known: the labels.
         text_model: for names that are none of the labels, see :func:`..name_features.name_features`.
 
     Raises:
         ValueError: an unknown name, or nothing to be segmented.
     """
-    labels = list(network.labels)
+    labels = known.labels
     names = scene.labels if scene.labels is not None else [] if scene.objects else labels
     if not names and not scene.objects:
         raise ValueError("the network has no labels and no click or box was given: expected labels, clicks or boxes")
-    features = name_features(names, labels, network.label_features.detach(), text_model)
+    features = name_features([known.matched(name) or name for name in names], labels, known.features, text_model)
     targets: dict[str, Target] = {}
     following = len(labels)
     for name, row in [*zip(names, features, strict=True), *((o.name, None) for o in scene.objects)]:
-        label = matched(name, labels)
+        label = known.matched(name)
         key = label or name
         if key in targets:
             continue
@@ -73,10 +102,11 @@ def find_targets(scene: Scene, network: nn.Module, text_model: str | None = None
             following += 1
         value = following if label is None else labels.index(label) + 1
         # Clicks on something that the network knows by its name: both are shown to it.
-        known = network.label_features.detach()[value - 1] if row is None and label else row
-        targets[key] = Target(key, value, known, everywhere=row is not None)
+        own = known.features[value - 1] if row is None and label else row
+        adapter = known.adapters[value - 1] if label and known.adapters else None
+        targets[key] = Target(key, value, own, everywhere=row is not None, adapter=adapter)
     for prompt in scene.objects:
-        add_prompt(targets[matched(prompt.name, labels) or prompt.name], prompt, scene)
+        add_prompt(targets[known.matched(prompt.name) or prompt.name], prompt, scene)
     return sorted(targets.values(), key=lambda target: target.value)
 
 

@@ -60,6 +60,11 @@ class FoldedTinyViT(nn.Module):
         """(B, 3, H, W) -> (B, C, h, w) in the image's dtype."""
         return self.encoder(image.float()).to(image.dtype)
 
+    @torch.no_grad()
+    def begin(self, image: Tensor, stages: int) -> Tensor:
+        """See :meth:`.tiny_vit.TinyViT.begin`; in the image's dtype."""
+        return self.encoder.begin(image.float(), stages).to(image.dtype)
+
 
 class Cast(nn.Module):
     """To another dtype."""

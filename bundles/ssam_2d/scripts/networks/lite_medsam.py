@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from .sam import MaskDecoder, PromptEncoder, TwoWayTransformer
 from .ssam import SSAM
 from .text import TextAffine
@@ -25,3 +27,9 @@ def lite_medsam(text_dim: int = 32) -> SSAM:
         TextAffine(text_dim, CHANNELS),
         text_dim=text_dim,
     )
+
+
+def is_lite_medsam(network: nn.Module) -> bool:
+    """Whether a network has its form: a TinyViT without reduction."""
+    encoder = network.image_encoder
+    return isinstance(encoder, TinyViT) and encoder.patch_size == TinyViT.cell(1)

@@ -159,14 +159,17 @@ class SSAM(nn.Module):
             image: see :meth:`encode`.
             asked: (B, L) bool, the labels that are decoded; the logits of the others are 0. By default all.
         """
-        embedding = self.encode(image)
+        return self.find(self.encode(image), image.shape[2:], asked)
+
+    def find(self, embedding: Tensor, shape: Sequence[int], asked: Tensor | None = None) -> Tensor:
+        """Embeddings (B, C, h, w) of images of (H, W) pixels -> what :meth:`forward` gives."""
         if asked is None:
             logits, _ = self.decode(embedding, self.label_features)
         else:
             images, labels = asked.nonzero(as_tuple=True)
             found, _ = self.decode(embedding[images], self.label_features[labels], paired=True)
             logits = found.new_zeros(*asked.shape, *found.shape[2:]).index_put((images, labels), found[:, 0])
-        return F.interpolate(logits, image.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(logits, tuple(shape), mode="bilinear", align_corners=False)
 
     def _embed_prompts(
         self,

@@ -79,9 +79,19 @@ class TinyViT(nn.Module):
         """
         if any(side < self.patch_size or side % self.patch_size for side in image.shape[2:]):
             raise ValueError(f"an image of {tuple(image.shape[2:])} pixels; expected multiples of {self.patch_size}")
+        return self.finish(self.begin(image, len(self.layers)), len(self.layers))
+
+    def begin(self, image: Tensor, stages: int) -> Tensor:
+        """What the first stages make of an image: (B, 3, H, W) -> (B, C, h, w)."""
         # Channels last: attention reads the cells where the convolutions left them.
         x = self.patch_embed(image.contiguous(memory_format=torch.channels_last))
-        for stage in self.layers:
+        for stage in self.layers[:stages]:
+            x = stage(x)
+        return x
+
+    def finish(self, x: Tensor, stages: int) -> Tensor:
+        """What the stages after those first ones make of it: (B, C, h, w) -> the embedding."""
+        for stage in self.layers[stages:]:
             x = stage(x)
         return self.neck(x)
 

@@ -50,11 +50,18 @@ class SampleAbsentd(MapTransform, Randomizable):
 
 
 class AskedBatch:
-    """A batch as MONAI's trainers want it: image, mask, and which labels (B, L) the network is asked for."""
+    """A batch as MONAI's trainers want it: image, mask, and which labels (B, L) the network is asked for.
+
+    Args:
+        image: the key of what the network takes.
+    """
+
+    def __init__(self, image: str = "image") -> None:
+        self.image = image
 
     def __call__(self, batch: Mapping[str, Tensor], device: torch.device, non_blocking: bool, **kwargs: Any) -> tuple:
         """-> (image, mask, (asked,), {})."""
-        image, mask = (batch[key].to(device, non_blocking=non_blocking) for key in ("image", "label"))
+        image, mask = (batch[key].to(device, non_blocking=non_blocking) for key in (self.image, "label"))
         return image, mask, (mask[:, :, 0, 0] != NOT_ASKED,), {}
 
 

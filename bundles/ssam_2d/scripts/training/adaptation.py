@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ..checkpoints import load_start
 from ..common.svd_affine import Adaptation, Adapter, adapt
+from ..lite_medsam import located, warn_of_others
+from ..networks.lite_medsam import is_lite_medsam
 from ..networks.ssam import LABEL_TENSORS
 from ..text_features import encode_names
 
@@ -34,7 +36,7 @@ def adapted(
 
     Args:
         network: see :class:`..networks.ssam.SSAM`.
-        start: the base's checkpoint, see :func:`..checkpoints.load_start`.
+        start: the base's checkpoint, see :func:`..checkpoints.load_start`; ``lite_medsam`` for the file in the cache.
         labels: the names to learn.
         text_model: what turns them into features, see :func:`..text_features.encode_names`.
         device: to train on.
@@ -43,7 +45,10 @@ def adapted(
     Raises:
         ValueError: as those three say.
     """
+    start = located(start)
     report = load_start(network, start)
+    if is_lite_medsam(network):
+        warn_of_others(start)
     features = encode_names(labels, text_model, network.label_features.shape[1])
     network.set_labels(labels, features)
     if report.untouched:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import PARTS
 from ..common.files import check_writable, whole_files
+from ..common.label_names import check_synonyms
 from ..common.overlay import Picture, save_overlay
 from ..common.svd_affine import Adaptation
 from ..view import View
@@ -67,6 +68,10 @@ class AdapterWriter:
         validation: items with ``image`` (3, S, S), normalised, and ``label`` (L, S, S); may be empty.
         view: how the network sees them.
         previews: how many of them are shown.
+        synonyms: other names of some of the labels, for the adapter.
+
+    Raises:
+        ValueError: synonyms of labels that there are not.
     """
 
     def __init__(
@@ -77,9 +82,11 @@ class AdapterWriter:
         validation: Sequence[Mapping[str, Any]] = (),
         view: View | None = None,
         previews: int = 8,
+        synonyms: Mapping[str, list[str]] | None = None,
     ) -> None:
         self.folder, self.adaptation, self.best = Path(folder), adaptation, Path(best)
         self.validation, self.view, self.previews = validation, view or View(), previews
+        self.synonyms = check_synonyms(synonyms or {}, adaptation.module.labels)
         check_writable(self.folder)
 
     def attach(self, engine: Engine) -> None:
@@ -94,7 +101,7 @@ class AdapterWriter:
         self.adaptation.merge()
         labels = label_features(network)
         with whole_files(self.folder) as side:
-            self.adaptation.take(labels).save(side / "adapter.safetensors")
+            self.adaptation.take(labels, self.synonyms).save(side / "adapter.safetensors")
             torch.save({k: v.detach().cpu() for k, v in network.state_dict().items()}, side / "model.pt")
             if len(self.validation) and self.previews:
                 self._draw(side / "preview.png", network)

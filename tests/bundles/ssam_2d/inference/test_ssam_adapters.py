@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import gradient
-from PIL import Image
+from PIL import Image, ImageSequence
 from small_sam import TEXT, sam_state, small_sam
 
 from bundles.ssam_2d.scripts.inference.adapters import AdapterBank
@@ -113,6 +113,35 @@ def test_each_image_with_an_adapter_of_its_own(run_ssam, bank, tmp_path):
     folder = run_ssam(image=images, adapter=files, **settings)
     names = [json.loads((folder / f"{n}_seg.json").read_text())["label_names"] for n in "ab"]
     assert names == [{"1": "polyp"}, {"3": "spleen"}]
+
+
+def test_each_name_picks_the_adapter_that_knows_it(run_ssam, refused, bank, tmp_path):
+    """In one run on one base: as if each adapter had been asked alone, values in the order of the adapters."""
+    files, _, _ = bank
+    adapter = Adapter.load(files["polyps"])
+    Adapter(adapter.method, adapter.base, adapter.tensors, adapter.labels, {"polyp": ["adenoma"]}).save(files["polyps"])
+    Image.fromarray(gradient(3)).save(tmp_path / "a.png")
+    settings = {"image": tmp_path / "a.png", "image_size": 32, "ckpt_path": tmp_path / "base.pt", "adapter": files}
+    settings |= {"probabilities": True, "threshold": 0.45}
+
+    def seen(**asked):
+        folder = run_ssam(network_def=small_sam(), **settings, **asked)
+        pages = ImageSequence.Iterator(Image.open(folder / "a_seg_probabilities.tif"))
+        return json.loads((folder / "a_seg.json").read_text()), np.stack([np.array(page) for page in pages])
+
+    both, probabilities = seen(labels=["Adenomas", "SPLEEN"])
+    assert both["label_names"] == {"2": "spleen", "3": "polyp"}
+    assert [found["adapter"] for found in both["objects"]] == ["organs", "polyps"] and both["adapter"] is None
+    alone = [seen(labels=[n], use_adapter=a)[1] for n, a in (("spleen", "organs"), ("polyp", "polyps"))]
+    expected = np.concatenate(alone)
+    assert np.allclose(probabilities, expected, atol=1e-4)
+    assert np.ptp(expected[0] - expected[1]) > 0.01
+
+    reason = "no adapter knows 'kidney'. The adapters know organs: liver, spleen; polyps: polyp"
+    refused(reason, network_def=small_sam(), **settings, labels=["liver", "kidney"])
+    make_adapter(["livers"], 4)[0].save(tmp_path / "more.safetensors")
+    settings["adapter"] = {**files, "more": str(tmp_path / "more.safetensors")}
+    refused("'Liver' is known to organs, more", network_def=small_sam(), **settings, labels=["Liver", "polyp"])
 
 
 def test_what_does_not_belong_together_is_refused_before_the_first_image(refused, bank, tmp_path):

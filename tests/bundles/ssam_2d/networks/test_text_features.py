@@ -9,8 +9,9 @@ import sys
 import pytest
 import torch
 
-from bundles.ssam_2d.scripts.name_features import matched, name_features
+from bundles.ssam_2d.scripts.name_features import name_features
 from bundles.ssam_2d.scripts.text_features import encode_names, text_encoder
+from common.label_names import matched
 
 LABELS = ["polyp", "Left Kidney", "spleen"]
 NAMES = ["liver", "left kidney"]
@@ -119,9 +120,9 @@ def test_known_names_need_no_text_model():
 
 def test_an_unknown_name_is_refused_with_what_is_known_and_near():
     with pytest.raises(
-        ValueError, match="unknown label 'polyps'.*polyp, Left Kidney, spleen.*'polyps' is near to polyp"
+        ValueError, match="unknown label 'polypes'.*polyp, Left Kidney, spleen.*'polypes' is near to polyp"
     ):
-        name_features(["spleen", "polyps"], LABELS, torch.randn(3, 7))
+        name_features(["spleen", "polypes"], LABELS, torch.randn(3, 7))
 
 
 def test_an_unknown_name_is_encoded_by_the_labels_own_text_model(clip_folder):
