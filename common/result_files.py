@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ DESCRIBED = {"image", "mask", "bundle_version"}
 NAMED = ("mask", "overlay", "probabilities", "dicom_seg", "rtstruct")
 # The same, of each label.
 NAMED_BY_LABEL = "meshes"
-FURTHER = (".dcm", ".stl", ".ply", ".obj")
+SURFACES = (".stl", ".ply", ".obj")
 # Between a stem and an ending, of the files beside the mask.
 PARTS = ("_overlay", "_probabilities", "_rtstruct")
 
@@ -142,24 +142,33 @@ def stem_of(name: str) -> str:
 
 
 def is_result(file: Path) -> bool:
-    """Whether a description beside a file says that it is the result of an earlier run: its mask or a picture of it."""
+    """Whether a description beside a file says that it is the result of an earlier run: its mask or what is beside."""
     stem = stem_of(file.name)
-    for described in dict.fromkeys((stem, *(stem.removesuffix(part) for part in PARTS))):
+    stems = [stem, *(stem.removesuffix(part) for part in PARTS)]
+    if file.suffix in SURFACES:
+        # Between the stem and the ending stands the name of a label, which may have any number of words.
+        words = file.stem.split("_")
+        stems += ["_".join(words[:count]) for count in range(len(words) - 1, 0, -1)]
+    for described in dict.fromkeys(stems):
         content = _description(file.with_name(f"{described}.json"))
         if content:
-            return file.name in (*(content.get(key) for key in NAMED), f"{described}.png")
+            return file.name in (*_named(content), f"{described}.png")
     return False
+
+
+def _named(content: Mapping[str, Any]) -> list[str]:
+    """The files that a description names."""
+    return [*(content[key] for key in NAMED if key in content), *(content.get(NAMED_BY_LABEL) or {}).values()]
 
 
 def check_further(folder: Path, stem: str, side: Path) -> None:
     """Raises ValueError where a DICOM file or surface in ``side`` would take the place of one in ``folder`` that is no
     result of an earlier run.
     """
-    content = _description(folder / f"{stem}.json")
-    earlier = {*(content.get(key) for key in NAMED), *(content.get(NAMED_BY_LABEL) or {}).values()}
+    earlier = _named(_description(folder / f"{stem}.json"))
     for file in side.iterdir():
         place = folder / file.name
-        if file.suffix in FURTHER and place.exists() and file.name not in earlier:
+        if file.suffix in (".dcm", *SURFACES) and place.exists() and file.name not in earlier:
             raise ValueError(
                 f"{place}: is there already and is no result of an earlier run, which {stem}.json would describe; "
                 "expected another output_dir or output_postfix: it is not overwritten"
