@@ -66,8 +66,8 @@ class Bundle:
         data["pred"] = self.inferer(data["image"][None].to(self.device), self.network)[0]
         for transform in self.after:
             data = transform(data)
-        for file, version in _versions(folder).items():
-            if before.get(file) == version:
+        for file, version in before.items():
+            if file.is_file() and _version(file) == version:
                 file.unlink()
         return json.loads(_description(Path(data["saved_to"])).read_text())
 
@@ -102,4 +102,9 @@ def _versions(folder: Path) -> dict[Path, tuple[int, int]]:
     described |= {
         f for f in files if f.suffix == ".json" and any(stem_of(d.name).startswith(f.stem) for d in described)
     }
-    return {f: (f.stat().st_ino, f.stat().st_mtime_ns) for f in described}
+    return {file: _version(file) for file in described}
+
+
+def _version(file: Path) -> tuple[int, int]:
+    stat = file.stat()
+    return stat.st_ino, stat.st_mtime_ns

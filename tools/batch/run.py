@@ -124,7 +124,7 @@ class Run:
         return None
 
     def _refuse(self, job: Job, problem: str) -> None:
-        where = f"{job.where}: " if job.where and job.where != job.name else ""
+        where = f"{job.where}: " if job.where else ""
         status = "left out" if job.aside else "refused"
         row = self._row(job.plain(), status, f"{where}{problem}", "", 0)
         before = self.rows.get(job.name, {})
