@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-from .dicom_pixels import decode
+from .dicom_pixels import NoDecoderError, decode
 from .dicom_tags import unit_of
 from .options import BYTES_A_PIXEL, MAX_PIXELS, check_count
 
@@ -23,14 +23,17 @@ def read_dicom_picture(
     of the values, empty where the file does not say.
 
     Raises:
-        ValueError: several frames, or too large.
+        ValueError: several frames, too large, or compressed in a way that nothing installed reads.
     """
     tags = pydicom.dcmread(path, stop_before_pixels=True, force=True)
     frames = int(tags.get("NumberOfFrames") or 1)
     if frames != 1:
         raise ValueError(f"{path}: {frames} frames; expected one slice a file")
     check_count(path, (int(tags.Columns), int(tags.Rows)), max_pixels, "max_pixels", BYTES_A_PIXEL)
-    values = decode(path)[0]
+    try:
+        values = decode(path)[0]
+    except NoDecoderError as error:
+        raise ValueError(f"{path}: {error}") from error
     notes, unit = [], unit_of(tags, [tags])
     if tags.get("PhotometricInterpretation") == "MONOCHROME1":
         # They are turned within the range of their type, where signed values would look like Hounsfield units.

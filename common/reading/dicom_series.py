@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .dicom_pixels import decode, grey
+from .dicom_pixels import NoDecoderError, decode, grey
 from .dicom_stacks import LEFT, Stack, choose, stacks_of
 from .dicom_tags import Slice, find_slices
 from .options import Reading
@@ -270,6 +270,8 @@ def _pixels(slices: Sequence[Slice], place: Path) -> tuple[np.ndarray, list[str]
                 file = s.file
                 notes += [note] if note and note not in notes else []
             values[index] = frames[s.frame]
+        except NoDecoderError as error:
+            raise ValueError(f"{place}: {s.name}: {error}") from error
         except Exception as error:  # noqa: BLE001 - the decoders raise of every kind
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:100]
             broken.append(f"{s.name} ({reason})")

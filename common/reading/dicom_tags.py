@@ -190,7 +190,7 @@ def _check_pixels(file: Path, tags: Dataset) -> None:
         raise ValueError("has no pixels")
     stored = tags.get_item(names[0])
     syntax = transfer_syntax(tags)
-    if syntax is not None and (syntax.is_encapsulated or syntax.is_deflated):
+    if is_compressed(syntax) or (syntax is not None and syntax.is_deflated):
         return
     size = (
         int(tags.Rows)
@@ -213,6 +213,14 @@ def transfer_syntax(tags: Dataset) -> Any:
     """How the pixels are stored; None where the file does not say."""
     meta = getattr(tags, "file_meta", None)
     return meta.get("TransferSyntaxUID") if meta is not None else None
+
+
+def is_compressed(syntax: Any) -> bool:
+    """Whether pixels of this transfer syntax are; those of one that pydicom does not know are taken for it."""
+    try:
+        return syntax is not None and syntax.is_encapsulated
+    except ValueError:
+        return True
 
 
 def slices_of(file: Path, tags: Dataset) -> list[Slice]:
