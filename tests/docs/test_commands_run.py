@@ -21,6 +21,7 @@ NOT_RUN = (
     (r"^docs/(reproduce|notebook)", "the papers' data, or hours; every overlay is trained with in test_experiments"),
     (r"^docs/(monailabel|security|click_anywhere)", "a server; its own tests start it"),
     (r"^docs/click_anywhere", "a server; tests/tools/interactive_server starts it, tests/tools/test_click the page"),
+    (r"^docs/batch|: sam-bundles", "images of the user; tests/tools/batch runs such commands, and reads these"),
     (r"record_bash", "a whole environment is made; its --help is tested"),
     (r": torchrun", "two processes; tests of training start them"),
     (r"--download|\.pth|published\.pt|sam_med3d\.pt|vit_b", "weights of others, which their user fetches"),

@@ -60,6 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
         from tools.benchmark import session
 
         return session.main(arguments[1:])
+    # Processes are started there, and wait for jobs.
+    if arguments[:1] == ["batch"]:
+        from tools.benchmark import batch
+
+        return batch.main(arguments[1:])
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -97,7 +102,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     names = "; ".join(f"{name}: {module.about(False)}" for name, module in BENCHMARKS.items())
-    names += "; classical, prompts_2d and session: their own options, see python -m tools.benchmark classical --help"
+    names += (
+        "; classical, prompts_2d, session and batch: their own options, see python -m tools.benchmark classical --help"
+    )
     parser = argparse.ArgumentParser(prog="python -m tools.benchmark", description=f"{__doc__} {names}")
     parser.add_argument("name", choices=BENCHMARKS, help="what to measure")
     parser.add_argument("--json", help="where the numbers go")

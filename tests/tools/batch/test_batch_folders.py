@@ -6,12 +6,14 @@
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import ROOT, write_series
 from two_balls import PAIR
-from volumes import grid_around, rotation, write_nifti
+from volumes import grid_around, rotation, write_itk, write_nifti
 
+from common.reading.options import BYTES_A_VOXEL
 from tools.batch.configuration import Configurations
 from tools.batch.dicom_tree import rows_of
 from tools.batch.folder import images_in
@@ -90,7 +92,7 @@ def test_series_are_found_by_their_tags(tree):
     assert "localizer" in found["2/15"].problem and aside == {found["2/15"].cells["name"]}
     assert "1 files cannot be read as DICOM (cut.dcm: " in found["broken/d"].problem
     pictures, aside = rows_of(tree, volumes=False)
-    assert len(pictures) == 3 * GRID.shape[2] + 8 + 1 and not aside
+    assert len(pictures) == 3 * GRID.shape[2] + 8 + 1 + 1 and not aside
     assert pictures[0].cells["name"].startswith(f"{ROOT}.1/{ROOT}.11/IM")
     with pytest.raises(ValueError, match="no DICOM image in this tree"):
         rows_of(tree.parent / "archive" / "no", volumes=True)
@@ -116,7 +118,10 @@ def test_a_tree_is_segmented_and_what_is_wrong_with_it_named(tree, batch, tmp_pa
 
 
 def test_memory_is_estimated_by_headers(ball, tree, tmp_path):
-    voxels = int(np.prod(GRID.shape))
-    sizes = {needed(str(place)) for place in (ball, tree / "a" / "one", tree / "a" / "two")}
-    assert sizes == {24 * voxels}
+    each = needed(str(ball)) / nib.load(ball).get_fdata().size
+    assert each >= BYTES_A_VOXEL
+    write_itk(tmp_path / "x.mha", VALUES, GRID)
+    write_itk(tmp_path / "x.nrrd", VALUES, GRID)
+    for place in (tree / "a" / "one", tree / "a" / "two", tmp_path / "x.mha", tmp_path / "x.nrrd"):
+        assert needed(str(place)) == each * VALUES.size
     assert needed(str(tmp_path / "no.nii")) == 0
