@@ -59,6 +59,18 @@ class Stack:
         return ", ".join([*parts, *filter(None, [self.aside, self.kind]), first.series])
 
 
+class SeveralStacks(ValueError):
+    """A folder of which more than one stack could be meant.
+
+    Attributes:
+        choices: (what ``series`` names it by, what a person reads of it), in the order of the list.
+    """
+
+    def __init__(self, sentence: str, choices: list[tuple[int, str]]) -> None:
+        super().__init__(sentence)
+        self.choices = choices
+
+
 def stacks_of(slices: Sequence[Slice]) -> list[Stack]:
     """All stacks, those of one series together.
 
@@ -82,7 +94,8 @@ def choose(stacks: Sequence[Stack], wanted: str | int | None, place: Path) -> St
         place: the folder, for the message.
 
     Raises:
-        ValueError: several could be meant, or none.
+        SeveralStacks: several could be meant.
+        ValueError: none is there, or ``wanted`` names none.
     """
     # In one line, because whoever shows an error may show one line of it.
     listed = "; ".join(f"{i}: {s.describe()}" for i, s in enumerate(stacks[:LISTED], start=1))
@@ -103,9 +116,10 @@ def choose(stacks: Sequence[Stack], wanted: str | int | None, place: Path) -> St
     if any(len(s.slices) > 2 for s in volumes):
         volumes = [s for s in volumes if len(s.slices) > 1]
     if len(volumes) > 1:
-        raise ValueError(
+        raise SeveralStacks(
             f"{place}: holds more than one DICOM series or stack; expected a single one, or its number in this list "
-            f"as --series: {listed}"
+            f"as --series: {listed}",
+            [(i, s.describe()) for i, s in enumerate(stacks, start=1) if any(s is v for v in volumes)],
         )
     stack = volumes[0]
     left = [s for s in stacks if s is not stack]

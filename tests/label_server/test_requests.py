@@ -61,6 +61,7 @@ def test_what_viewers_send_is_taken_as_it_is(params):
     "kind, params, sentence",
     [
         ("Infer", {"devise": "cpu"}, "did you mean device?"),
+        ("Infer", {"device": ["cpu", "$1"]}, "device '$1' is not there"),
         ("Infer", {"model_filename": "base.pt"}, "model_filename"),
         ("Infer", {"model_filename": "../../other/model.pt"}, "model_filename"),
         ("Infer", {"previous_mask": "/data/mask.nii.gz"}, "opens no file"),

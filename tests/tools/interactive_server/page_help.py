@@ -16,7 +16,10 @@ from typing import Any
 import httpx
 import numpy as np
 import uvicorn
+from dicom_files import write_series
 from interactive_server_help import free_port
+from pydicom import Dataset
+from volumes import Grid, Phantom, grid_around
 
 from sam_bundles import Engine
 from tools.interactive_server.app import create_app
@@ -87,6 +90,20 @@ class Client:
         labels = np.frombuffer(answer.content[4 + length :], np.uint8)
         box = told["box"] or [[0, 0]] * 3
         return told, labels.reshape([high - low for low, high in box], order="F")
+
+
+def two_series(folder: Path, phantom: Phantom) -> list[tuple[np.ndarray, Grid]]:
+    """Of one patient, 20 slices and 14; the values of each, and where they lie."""
+    found = []
+    for i, depth in enumerate((20, 14)):
+        grid = grid_around(np.diag([-1.5, -1.5, 2.0]), (32, 30, depth))
+        found.append((np.round(10 * phantom.image(grid)) + i, grid))
+
+        def edit(made: Dataset, _: int, i: int = i) -> None:
+            made.FrameOfReferenceUID, made.SeriesDescription = "1.2.826.0.1", ("early", "late")[i]
+
+        write_series(folder, *found[-1], edit=edit, series=f"1.2.826.0.1.9.{i}", name=f"{i}_{{:04d}}.dcm")
+    return found
 
 
 def packed(mask: np.ndarray) -> str:

@@ -11,7 +11,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from page_help import serving
+from page_help import serving, two_series
 from PIL import Image
 from volumes import Phantom, grid_around, rotation, write_nifti
 from workflows import run_configs
@@ -288,6 +288,20 @@ def test_a_file_that_is_no_scan_is_refused_in_a_sentence(seen, tmp_path):
     seen.tab.wait_for_selector(".error")
     assert "notes.txt: cannot be read" in seen.tab.inner_text("#errors").replace("N", "n", 1)
     assert seen.tab.is_visible("#welcome")
+
+
+def test_of_several_series_the_person_takes_one(seen, tmp_path):
+    two_series(tmp_path / "study", PHANTOM)
+    seen.tab.set_input_files("#folder", str(tmp_path / "study"))
+    seen.tab.wait_for_selector("#series button")
+    assert len(seen.tab.query_selector_all("#series button")) == 2
+    seen.tab.keyboard.press("Escape")
+    seen.wait("!document.getElementById('series').open")
+    assert seen.tab.is_visible("#welcome") and not seen.tab.evaluate("page.state().scan")
+    seen.tab.set_input_files("#folder", str(tmp_path / "study"))
+    seen.tab.click("#series button >> text=14 images")
+    seen.wait("page.state().scan && page.hands.enabled")
+    assert "32 × 30 × 14 voxels" in seen.tab.inner_text("#scan-name")
 
 
 def test_keys_and_their_page(seen, scan):

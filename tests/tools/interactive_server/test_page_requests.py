@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import write_series
-from page_help import Client, packed, serving
+from page_help import Client, packed, serving, two_series
 from volumes import Phantom, dice, grid_around, rotation, write_nifti
 from workflows import run_configs
 
@@ -218,6 +218,23 @@ def test_a_dicom_folder_and_a_zip_of_it(address, tmp_path):
         shown = ShownGrid.of(grid.affine, grid.shape)
         np.testing.assert_array_equal(volume.get_fdata(), shown.show(values))
     check_segmentation(client, shown, grid)
+
+
+def test_of_several_series_one_is_chosen(address, tmp_path):
+    found = two_series(tmp_path / "study", PHANTOM)
+    client = Client(address)
+    told = client.open_files({f"study/{f.name}": f.read_bytes() for f in (tmp_path / "study").iterdir()})
+    assert told["stage"] == "choose" and not told["error"]
+    assert [number for number, _ in told["choices"]] == [1, 2]
+    numbers = {int(said.split(" images of")[0].split()[-1]): number for number, said in told["choices"]}
+    assert set(numbers) == {20, 14}
+    assert client.get("/volume").status_code == 409
+    values, grid = found[1]
+    told = client.open(source="upload", upload=0, series=numbers[14])
+    assert told["stage"] == "ready", told["error"]
+    volume = nib.Nifti1Image.from_bytes(client.get("/volume").content)
+    np.testing.assert_array_equal(volume.get_fdata(), ShownGrid.of(grid.affine, grid.shape).show(values))
+    check_segmentation(client, ShownGrid.of(grid.affine, grid.shape), grid)
 
 
 def check_segmentation(client, shown, grid):

@@ -67,8 +67,12 @@ async function open(make) {
     const { scan: opened } = await api.open();
     try {
       const what = await make(opened);
-      progress('Reading the scan…');
-      await api.read(opened, what);
+      let seen = await read(opened, what);
+      if (seen.stage === 'choose') {
+        const series = await chooseSeries(seen.choices);
+        if (series === null) { api.close(opened); done(); hands.enabled = Boolean(scan); return; }
+        seen = await read(opened, { ...what, series });
+      }
       const was = scan;
       await enter(opened, true);
       if (was) api.close(was);
@@ -83,13 +87,40 @@ async function open(make) {
   }
 }
 
-async function enter(opened, fresh) {
+async function read(opened, what) {
+  progress('Reading the scan…');
+  await api.read(opened, what);
+  return settled(opened);
+}
+
+async function settled(opened) {
   let seen = await api.look(opened);
   while (seen.stage === 'reading') {
     await pause(WAIT);
     seen = await api.look(opened);
   }
   if (seen.stage === 'failed') throw new Error(seen.error);
+  return seen;
+}
+
+// The number of the series that the person takes, or null.
+function chooseSeries(choices) {
+  progress('Which series?');
+  const dialog = $('series');
+  return new Promise((resolve) => {
+    const take = (number) => { dialog.onclose = null; dialog.close(); resolve(number); };
+    dialog.onclose = () => resolve(null);
+    dialog.replaceChildren(
+      element('h2', { textContent: 'Which series?' }),
+      element('ul', {}, ...choices.map(([number, said]) => element('li', {}, element('button', { className: 'wide', textContent: said, onclick: () => take(number) })))),
+      element('p', { className: 'hint', textContent: 'The folder holds more than one. Esc opens none.' }),
+    );
+    dialog.showModal();
+  });
+}
+
+async function enter(opened, fresh) {
+  const seen = await settled(opened);
   const bytes = await api.volume(opened, (at, all) => progress('Fetching the picture…', at / all));
   progress('Drawing the scan…');
   // The text is painted before the graphics card is kept busy.

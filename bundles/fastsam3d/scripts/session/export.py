@@ -11,6 +11,7 @@ from pathlib import Path
 from monai.data import MetaTensor
 
 from ..common.label_volume import EXTENSIONS
+from ..common.reading.options import Reading
 from ..common.result_files import check_place, stem_of
 from ..inference.segment import Segmentation
 from ..inference.writer import SaveSegmentationd
@@ -25,6 +26,7 @@ def export(
     image: MetaTensor,
     result: Segmentation,
     engine: Engine,
+    reading: Reading,
     dicom: str | Sequence[str] | None = None,
     mesh: str | None = None,
 ) -> Path:
@@ -35,6 +37,7 @@ def export(
         image: (1, X, Y, Z).
         result: the answer for all objects.
         engine: whose weights and version are described.
+        reading: how the image was read.
         dicom, mesh: see :class:`..common.result_writer.ResultWriterd`.
 
     Raises:
@@ -56,7 +59,7 @@ def export(
         version=engine.version,
         dicom=dicom,
         mesh=mesh,
-        reading=engine.reading,
+        reading=reading,
     )
     writer.further.check(source, volume=True)
     if extension is None:

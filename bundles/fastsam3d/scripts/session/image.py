@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,6 @@ def read_image(image: Any, properties: Mapping[str, Any] | None, reading: Readin
         ValueError: no such file, no 3D image of one channel with contrast, or properties of another form.
     """
     if isinstance(image, (str, Path)):
-        if properties:
-            raise ValueError(f"image_properties {dict(properties)!r} beside a file: expected None, the file says it")
         return LoadVolumed("image", 0, reading)({"image": str(image)})["image"]
     try:
         values = image if isinstance(image, Tensor) else torch.from_numpy(_native(np.asarray(image)))
@@ -68,6 +67,22 @@ def read_image(image: Any, properties: Mapping[str, Any] | None, reading: Readin
     if name:
         volume.meta["filename_or_obj"] = name
     return volume
+
+
+def reading_of(image: Any, properties: Mapping[str, Any] | None, reading: Reading) -> Reading:
+    """How ``image`` is read, of which ``properties`` may say which ``series`` of a DICOM folder is meant.
+
+    Raises:
+        ValueError: other properties beside a file.
+    """
+    if not properties or not isinstance(image, (str, Path)):
+        return reading
+    if set(properties) != {"series"}:
+        raise ValueError(
+            f"image_properties {dict(properties)!r} beside a file, which says them itself: expected None, or which "
+            "'series' of a DICOM folder"
+        )
+    return replace(reading, **properties)
 
 
 def array_affine(properties: Mapping[str, Any] | None) -> tuple[np.ndarray, list[str]]:

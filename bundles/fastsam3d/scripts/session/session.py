@@ -25,7 +25,7 @@ from . import target_buffer
 from .engine import Engine, default_engine
 from .export import export
 from .history import Step, removed, replaced
-from .image import new_content, read_image
+from .image import new_content, read_image, reading_of
 from .packed import Box, Difference, slices
 from .prompts import BOX, LASSO, MASK, POINT, SCRIBBLE, Prompt, Said, read_box, read_mask, read_point, request
 from .storage import check_image, describe_image, read_objects, read_session, write_session
@@ -58,13 +58,15 @@ class Session:
             image: path of a file or DICOM folder; ``MetaTensor``, tensor or array, (1, X, Y, Z) or (X, Y, Z).
             image_properties: of an array or tensor: ``{"affine": (4, 4) voxel -> mm in RAS}``, or ``{"spacing": (3,)
                 in mm}``, maybe with ``"orientation"``, where the axes run to. Missing: 1 mm, ``LPS`` is assumed.
+                Of a DICOM folder that holds several stacks ``{"series": number in the list, or SeriesInstanceUID}``.
 
         Raises:
             ValueError: no 3D image of one channel with contrast; properties of another form.
         """
-        volume = read_image(image, image_properties, self.engine.reading)
+        reading = reading_of(image, image_properties, self.engine.reading)
+        volume = read_image(image, image_properties, reading)
         with self._lock:
-            self._image = volume
+            self._image, self._reading = volume, reading
             self._grid = Grid(np.asarray(volume.affine.cpu(), dtype=np.float64), tuple(volume.shape[1:]))
             self._content = new_content()
             # The first axis innermost, as the engine has it.
@@ -373,7 +375,8 @@ class Session:
             ValueError: another file is there, or it cannot be written.
         """
         with self._lock:
-            write_session(path, describe_image(self._there()._image), self._objects, self.current)
+            image = {**describe_image(self._there()._image), "series": self._reading.series}
+            write_session(path, image, self._objects, self.current)
 
     @classmethod
     def load(cls, path: str | Path, image: Any = None, engine: Engine | None = None, **properties: Any) -> Session:
@@ -392,6 +395,8 @@ class Session:
         source = content["image"].get("file") if image is None else image
         if source is None:
             raise ValueError(f"{path}: its image came from no file; expected image, the array that it was")
+        if image is None and content["image"].get("series") is not None:
+            properties = {"image_properties": {"series": content["image"]["series"]}, **properties}
         session = cls(engine)
         session.set_image(source, **properties)
         check_image(path, content, session._image)
@@ -423,7 +428,7 @@ class Session:
             result = self._answer() if any(o.is_placed for o in self._there()._objects) else None
             if result is None:
                 raise ValueError("nothing was segmented: expected a prompt on an object first")
-            return export(path, self._image, result, self.engine, dicom, mesh)
+            return export(path, self._image, result, self.engine, self._reading, dicom, mesh)
 
     def _answer(self) -> Segmentation:
         """Of all that was answered, asked for again where steps were taken back since."""

@@ -61,14 +61,14 @@ def is_numbers(value: Any) -> Any:
 
 def is_device(value: Any) -> Any:
     """Raise a ValueError for a device that is not there: MONAI Label fails in other words, or takes the CPU instead."""
-    asked = value[0] if isinstance(value, list) and value else value
-    if not asked:
-        return None
-    try:
-        torch.zeros(1, device=device_map().get(asked, asked) if isinstance(asked, str) else "")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {asked!r} is not there: expected one of {', '.join(device_list())}") from error
-    return asked
+    # Viewers send the list of choices, of which the first one is meant.
+    named = value if isinstance(value, list) else [value] if value else []
+    for asked in named:
+        try:
+            torch.zeros(1, device=device_map().get(asked, asked) if isinstance(asked, str) else "")
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ValueError(f"device {asked!r} is not there: expected one of {', '.join(device_list())}") from error
+    return named[0] if named else None
 
 
 Name = Annotated[str, AfterValidator(is_name)]
