@@ -8,9 +8,11 @@ import json
 import zlib
 
 import numpy as np
+import pydicom
 import pytest
+from dicom_files import write_series
 from two_balls import BESIDE, BOXES, GRID, LEFT, PAIR, TRUTH
-from volumes import write_nifti
+from volumes import Phantom, grid_around, write_nifti
 
 from bundles.fastsam3d.scripts.session import Session
 
@@ -137,3 +139,39 @@ def test_nothing_else_is_overwritten(session, tmp_path):
     with pytest.raises(ValueError, match="cannot be read as JSON"):
         other.write_text("no JSON")
         Session.load(other)
+
+
+def test_a_session_of_one_series_among_several(engine, tmp_path):
+    grid = grid_around(np.diag([-1.5, -1.5, 2.0]), (32, 30, 20))
+    phantom = Phantom((tuple(grid.to_mm([16, 15, 8])), 9.0))
+    values = np.round(phantom.image(grid))
+
+    def edit(made, _):
+        made.FrameOfReferenceUID = "1.2.826.0.1"
+
+    for i in (0, 1):
+        write_series(
+            tmp_path / "study",
+            values,
+            grid,
+            keep=range(20 - 6 * i),
+            edit=edit,
+            series=f"1.2.826.0.1.9.{i}",
+            name=f"{i}_{{:04d}}.dcm",
+        )
+    session = Session(engine)
+    with pytest.raises(ValueError, match="holds more than one DICOM series"):
+        session.set_image(tmp_path / "study")
+    with pytest.raises(ValueError, match="which says them itself"):
+        session.set_image(tmp_path / "study", {"series": 1, "spacing": (1, 1, 1)})
+    session.set_image(tmp_path / "study", {"series": "1.2.826.0.1.9.1"})
+    assert session.shape == (32, 30, 14)
+    session.add_point_interaction((16, 15, 8))
+    session.save(tmp_path / "s.json")
+    again = Session.load(tmp_path / "s.json", engine=engine)
+    assert same(session, again) and again.label_map().any()
+    again.export(tmp_path / "out.nii.gz", dicom="rtstruct")
+    # The structure set refers to the slices of that series.
+    written = pydicom.dcmread(tmp_path / "out_rtstruct.dcm")
+    referred = written.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence
+    assert [s.SeriesInstanceUID for s in referred] == ["1.2.826.0.1.9.1"]
