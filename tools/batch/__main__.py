@@ -7,7 +7,7 @@
 
     sam-bundles batch jobs.csv --output out
     sam-bundles batch scans --pattern "*/t1.nii.gz" --mask "masks/{name}.nii.gz" --output out
-    sam-bundles batch archive --dicom --mask "masks/{stem}.nii.gz" --output out
+    sam-bundles batch archive --dicom_tree --mask "masks/{stem}.nii.gz" --output out
     sam-bundles batch pictures --bundle ssam_2d --labels '["liver", "spleen"]' --output out
 
 JOBS is a table (CSV, JSON lines, Parquet) with a column image, and where needed name, prompts (foreground, box,
@@ -51,7 +51,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     jobs = parser.add_argument_group("jobs")
     jobs.add_argument("--pattern", help="which images of the folder JOBS, such as '*/t1.nii.gz' (all)")
-    jobs.add_argument("--dicom", action="store_true", help="JOBS is a tree of DICOM files: a job for each series")
+    jobs.add_argument("--dicom_tree", action="store_true", help="JOBS is a tree of DICOM files: a job for each series")
     jobs.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="columns that only go into the results")
     jobs.add_argument("--root", type=Path, help="where relative paths start (a table's folder; else this one)")
     jobs.add_argument(
@@ -165,11 +165,11 @@ def find_jobs(options: argparse.Namespace, configurations: Any, asked: dict[str,
 
     place, aside, keep = options.jobs.expanduser(), set(), list(options.keep)
     root = options.root or (Path() if place.is_dir() else place.parent)
-    if not place.is_dir() and (options.pattern or options.dicom):
-        raise ValueError(f"{place}: --pattern and --dicom are for folders; expected a folder")
-    if options.pattern and options.dicom:
-        raise ValueError("--pattern and --dicom: expected one of them")
-    if options.dicom:
+    if not place.is_dir() and (options.pattern or options.dicom_tree):
+        raise ValueError(f"{place}: --pattern and --dicom_tree are for folders; expected a folder")
+    if options.pattern and options.dicom_tree:
+        raise ValueError("--pattern and --dicom_tree: expected one of them")
+    if options.dicom_tree:
         if place.resolve() == output or place.resolve() in output.parents:
             raise ValueError(f"--output {output}: lies in the tree {place}; expected a folder beside it")
         volumes = "series" in configurations().model.model_fields

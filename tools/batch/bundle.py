@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from PIL import Image
 from sam_bundles.common.parsed import parsed_content
 from sam_bundles.common.reading.volume import is_volume, read_volume
 from sam_bundles.common.result_files import is_result, stem_of
+from torch import nn
 
 from .configuration import Configuration
 from .prompts import with_prompts
@@ -28,21 +29,31 @@ class Bundle:
     Args:
         configuration: the bundle's.
         settings: options other than the configuration's.
+        networks: those that are loaded, by :meth:`.Configuration.network_key`; this one's is added.
 
     Raises:
         ValueError: an option out of its range, or weights that do not fit.
     """
 
-    def __init__(self, configuration: Configuration, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        settings: Mapping[str, Any],
+        networks: MutableMapping[str, nn.Module] | None = None,
+    ) -> None:
+        networks, key = {} if networks is None else networks, configuration.network_key(settings)
         parser = configuration.parser(settings)
+        if key in networks:
+            parser["network"] = networks[key]
         # The bar of the batch is the one to look at.
         parser["inferer"]["progress"] = False
         parsed_content(parser, "options")
         self.device = parsed_content(parser, "checked_device")
         self.network = parsed_content(parser, "network")
-        # A handler of MONAI's engine, which needs none.
-        parsed_content(parser, "checkpointloader")(None)
-        self.network.eval()
+        if key not in networks:
+            # A handler of MONAI's engine, which needs none.
+            parsed_content(parser, "checkpointloader")(None)
+            networks[key] = self.network.eval()
         self.load, *self.read = parsed_content(parser, "preprocessing").transforms
         self.inferer = parsed_content(parser, "inferer")
         self.after = parsed_content(parser, "postprocessing").transforms

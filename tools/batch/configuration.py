@@ -9,6 +9,7 @@ import ast
 import difflib
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -106,6 +107,18 @@ class Configuration:
     def check(self, settings: Mapping[str, Any]) -> Options:
         """All options. Raises ValueError for one that there is not, or out of its range."""
         return parsed_content(self.parser(settings), "options")
+
+    def network_key(self, settings: Mapping[str, Any]) -> str:
+        """Of the options on which the network and its weights depend: where it is the same, the network is."""
+        config = {**self.config, "bundle_root": str(self.root), **settings}
+        reached, left = set(), ["network", "checkpointloader"]
+        while left:
+            name = left.pop()
+            if name in config and name not in reached:
+                reached.add(name)
+                left += re.findall(r"@(\w+)", " ".join(leaf for leaf in _leaves(config[name]) if isinstance(leaf, str)))
+        options = {name: config[name] for name in reached if name in self.model.model_fields}
+        return json.dumps([str(self.root), options], sort_keys=True, default=str)
 
     def value(self, name: str, given: Any) -> Any:
         """The value of an option or request; a text is read as JSON or Python, unless the option is a text itself.

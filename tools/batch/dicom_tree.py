@@ -44,7 +44,7 @@ def rows_of(tree: Path, volumes: bool, progress: bool = False) -> tuple[list[Row
         slices += found.slices
         broken.update(dict.fromkeys([file] * bool(found.broken), "; ".join(found.broken.values())))
     if not slices and not broken:
-        raise ValueError(f"{tree}: no DICOM image in this tree; expected studies and series, or no --dicom")
+        raise ValueError(f"{tree}: no DICOM image in this tree; expected studies and series, or no --dicom_tree")
     rows, aside = [], set()
     by_series = defaultdict(list)
     for one in slices:

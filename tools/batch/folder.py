@@ -38,7 +38,7 @@ def images_in(folder: Path, pattern: str | None, output: Path) -> list[Row]:
     if not images:
         raise ValueError(
             f"{folder}: none of {len(found)} paths is an image ({len(files) - len(images)} are results); expected "
-            f"images, another --pattern, or --dicom for a tree of DICOM series"
+            f"images, another --pattern, or --dicom_tree for a tree of DICOM series"
         )
     names = [_name(f.relative_to(folder)) for f in images]
     # x.png and x.jpg beside each other.

@@ -59,10 +59,11 @@ def write_report(
     chosen = sorted(done, key=lambda job: (-rows[job.name]["uncertainty"], job.name))[:worst]
     figures = []
     bundles: dict[str, Bundle] = {}
+    networks: dict[str, Any] = {}
     for job in tqdm(chosen, desc="pictures", unit="picture", disable=not progress, leave=False):
         key = json.dumps([job.bundle, job.settings], sort_keys=True, default=str)
         try:
-            bundle = bundles.get(key) or bundles.setdefault(key, Bundle(*configurations.of(job)))
+            bundle = bundles.get(key) or bundles.setdefault(key, Bundle(*configurations.of(job), networks))
             figures.append(_figure(rows[job.name], _picture(bundle, job, output / MASKS / job.name, rows[job.name])))
         except Exception as error:  # noqa: BLE001 - a picture that cannot be drawn costs no result
             figures.append(_figure(rows[job.name], "", reason(error)))

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 MASKS = "masks"
-# Jobs with options of their own have a bundle of their own: so many are kept.
-BUNDLES = 2
+# Jobs with options of their own have parts of their own; only some options ask for other weights. So many are kept.
+BUNDLES, NETWORKS = 8, 2
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Worker:
         self.configurations = Configurations(setup.bundle, setup.settings)
         self.journal = Journal(Path(setup.output))
         self.bundles: OrderedDict[str, Any] = OrderedDict()
+        self.networks: dict[str, Any] = {}
         # Now, so that what is wrong with the weights is no image's fault.
         self._bundle({"bundle": setup.bundle, "settings": {}})
 
@@ -104,7 +105,10 @@ class Worker:
         if key not in self.bundles:
             while len(self.bundles) >= BUNDLES:
                 self.bundles.popitem(last=False)
-            self.bundles[key] = Bundle(*self.configurations.of(job))
+            if len(self.networks) > NETWORKS:
+                self.bundles.clear()
+                self.networks.clear()
+            self.bundles[key] = Bundle(*self.configurations.of(job), self.networks)
         self.bundles.move_to_end(key)
         return self.bundles[key]
 

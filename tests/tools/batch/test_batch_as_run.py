@@ -126,3 +126,26 @@ def test_the_tables(ball, batch, tmp_path, kind):
     volume = json.loads(images[0]["volumes_ml"])["a, b"]
     assert volume == float(objects[0]["volume_ml"]) == pytest.approx(voxels * 12 / 1000, abs=1e-3)
     assert mask.with_name("ball_seg_probabilities.nii.gz").is_file() and float(images[0]["seconds"]) > 0
+
+
+def test_weights_are_loaded_once_for_rows_with_options_of_their_own(ball, batch, tmp_path, monkeypatch):
+    from sam_bundles.common import weights
+
+    loads = []
+    monkeypatch.setattr(
+        weights.torch, "load", lambda *a, _load=weights.torch.load, **k: (loads.append(a), _load(*a, **k))[1]
+    )
+    windows = [None, [-90, 90], "percentile", [-90, 90], [-50, 50]]
+    lines = [
+        json.dumps({"image": "ball.nii.gz", "name": f"w{i}", "foreground": [LEFT], **({"window": w} if w else {})})
+        for i, w in enumerate(windows)
+    ]
+    (tmp_path / "jobs.jsonl").write_text("\n".join(lines))
+    code, rows = batch(tmp_path / "jobs.jsonl", tmp_path / "out", "--worst", 0)
+    assert code == 0 and len(loads) == 1
+    masks = [(tmp_path / "out" / "masks" / f"w{i}" / "ball_seg.nii.gz").read_bytes() for i in range(len(windows))]
+    assert masks[1] == masks[3]
+    bounds = [
+        json.loads((tmp_path / f"out/masks/w{i}/ball_seg.json").read_text())["intensity_bounds"] for i in range(5)
+    ]
+    assert bounds[1] == [-90, 90] == bounds[3] and bounds[4] == [-50, 50] != bounds[0]

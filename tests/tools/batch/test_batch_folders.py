@@ -35,7 +35,7 @@ def test_images_of_a_folder_are_named_by_their_paths(ball, tmp_path):
     found = [row.cells["name"] for row in images_in(scans, None, output)]
     assert found == ["p1/t1", "p1/t2", "p1/x.jpg", "p1/x.png", "p2/deep/t1"]
     assert [row.cells["name"] for row in images_in(scans, "**/t1.nii.gz", output)] == ["p1/t1", "p2/deep/t1"]
-    with pytest.raises(ValueError, match=r"none of 0 paths is an image .* another --pattern, or --dicom"):
+    with pytest.raises(ValueError, match=r"none of 0 paths is an image .* another --pattern, or --dicom_tree"):
         images_in(scans, "*.mha", output)
 
 
@@ -104,16 +104,23 @@ def test_a_tree_is_segmented_and_what_is_wrong_with_it_named(tree, batch, tmp_pa
     for series in (11, 12, 13):
         write_nifti(masks / f"{ROOT}.{series}.nii.gz", TRUTH.astype(np.uint8), GRID)
     write_nifti(masks / f"{ROOT}.14.nii.gz", TRUTH.astype(np.uint8), GRID)
-    code, rows = batch(tree, tmp_path / "out", "--dicom", "--mask", masks / "{stem}.nii.gz", "--worst", 1)
+    further = ("--dicom", '["seg", "rtstruct"]', "--mesh", "stl")
+    code, rows = batch(
+        tree, tmp_path / "out", "--dicom_tree", "--mask", masks / "{stem}.nii.gz", "--worst", 1, *further
+    )
     named = {name.rpartition(".")[2]: row for name, row in rows.items()}
     assert code == 3
     assert [named[n]["status"] for n in ("11", "12", "13")] == ["done"] * 3, named
     assert named["14"]["status"] == "failed" and "expected its grid" in named["14"]["reason"]
     assert named["15"]["status"] == "left out" and rows["broken/d"]["status"] == "refused"
     assert named["12"]["kept"]["description"] == "halves" and named["12"]["kept"]["modality"] == "CT"
+    for n in ("11", "12", "13"):
+        assert {".json", ".gz", ".dcm", ".stl"} == {name[name.rindex(".") :] for name in named[n]["files"]}
+        (told,) = named[n]["objects"]
+        assert sum(name.endswith(".dcm") for name in named[n]["files"]) == 2 and len(told) > 6, told
     described = tmp_path / "out" / "masks" / f"{ROOT}.1" / f"{ROOT}.12" / "two_seg.json"
     assert json.loads(described.read_text())["objects"][0]["prompts"]["points"]
-    code, _ = batch(tree, tree / "out", "--dicom")
+    code, _ = batch(tree, tree / "out", "--dicom_tree")
     assert code == 1
 
 
