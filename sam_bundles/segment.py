@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         for place in given.background:
             session.add_point_interaction(place, include_interaction=False, run_prediction=False)
         session.predict()
-        written = session.export(given.output)
+        written = session.export(given.output, dicom=given.dicom, mesh=given.mesh)
     except ValueError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -54,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("."), help="file of the mask, or the folder of NAME_seg.nii.gz (this one)"
     )
+    parser.add_argument(
+        "--dicom",
+        action="append",
+        choices=("seg", "rtstruct"),
+        help="of a DICOM scan, also a DICOM segmentation or structure set; may be given twice",
+    )
+    parser.add_argument("--mesh", choices=("stl", "ply", "obj"), help="also the surface, in scanner space (RAS, mm)")
     parser.add_argument("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:1")
     parser.add_argument("--weights", metavar="FILE", help="other weights than those that come with it")
     return parser
