@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -299,17 +300,30 @@ def log(run: Path, **numbers: Any) -> None:
         file.write(json.dumps(numbers) + "\n")
 
 
+def put_by(path: Path, adaptation: Adaptation, optimizer: torch.optim.Optimizer, step: int, spent: float) -> None:
+    """The state of a training, to go on from; ``spent`` in seconds of the processor."""
+    state = {"tensors": adaptation.take().tensors, "optimizer": optimizer.state_dict(), "step": step, "spent": spent}
+    with whole_file(path) as side:
+        torch.save(state, side)
+
+
+def taken_up(path: Path, adaptation: Adaptation, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Step and seconds of a training that was stopped, its state put in place; nothing where there is no file."""
+    if not path.is_file():
+        return 0, 0.0
+    kept = torch.load(path, weights_only=True)
+    adaptation.put(Adapter(adaptation.method, adaptation.base, kept["tensors"]))
+    optimizer.load_state_dict(kept["optimizer"])
+    return kept["step"], kept["spent"]
+
+
 def start(run: Path, minutes: float, every: int = 50) -> None:
     """Tunes the decoder by names, clicks and boxes; ``start.safetensors`` and ``start.pt`` are its state."""
     shown = [s for s in read(run) if s.group not in TRIED.values() and s.present]
     adaptation = adapted(LAYERS_OF_START, None)
     model, parameters = adaptation.module, list(adaptation.trainable().values())
-    optimizer, step, spent = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01), 0, 0.0
-    if (run / "start.pt").is_file():
-        kept = torch.load(run / "start.pt", weights_only=True)
-        adaptation.put(Adapter.load(run / "start.safetensors"))
-        optimizer.load_state_dict(kept["optimizer"])
-        step, spent = kept["step"], kept["spent"]
+    optimizer = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01)
+    step, spent = taken_up(run / "start.pt", adaptation, optimizer)
     criterion, losses, began = loss_of(20.0), {form: [] for form in FORMS}, time.process_time()
     groups = sorted({s.group for s in shown})
     while spent + time.process_time() - began < 60 * minutes:
@@ -336,9 +350,7 @@ def start(run: Path, minutes: float, every: int = 50) -> None:
             log(run, what="start", step=step, cpu_s=round(spent + time.process_time() - began), **means)
             losses = {form: [] for form in FORMS}
             adaptation.take().save(run / "start.safetensors")
-            seconds = spent + time.process_time() - began
-            with whole_file(run / "start.pt") as side:
-                torch.save({"optimizer": optimizer.state_dict(), "step": step, "spent": seconds}, side)
+            put_by(run / "start.pt", adaptation, optimizer, step, spent + time.process_time() - began)
             prompts(run, adaptation.module, f"start {step}", few=12)
 
 
@@ -389,6 +401,7 @@ def tune(
     minutes: float,
     seed: int,
     rate: float | None,
+    every: int = 20,
 ) -> None:
     """Learns the names of a set from some of its images; the scores of the held-out ones go to the log."""
     shown = read(run, group)
@@ -404,12 +417,14 @@ def tune(
     adaptation = adapted(layers, begun(run, begin))
     rate = rate or LAYERS[layers][3]
     optimizer = torch.optim.AdamW(list(adaptation.trainable().values()), rate, weight_decay=0.01)
-    criterion, began, step, share = loss_of(LOSSES[loss]), time.process_time(), 0, 0.0
+    state = run / f"tune_{group}_{begin}_{layers}_{loss}_{images}_{minutes:g}_{rate:g}_{seed}.pt"
+    step, spent = taken_up(state, adaptation, optimizer)
+    criterion, began, share = loss_of(LOSSES[loss]), time.process_time() - spent, 0.0
     while share < 1:
         rng = np.random.default_rng((seed, 2, step))
         share = (time.process_time() - began) / (60 * minutes)
         for options in optimizer.param_groups:
-            options["lr"] = rate * min(1.0, 20 * share + 0.05) * 0.5 * (1 + np.cos(np.pi * min(1.0, share)))
+            options["lr"] = rate * min(1.0, 20 * share + 0.05) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
         with torch.autocast("cpu", torch.bfloat16):
             batch = batch_of(training, "name", rng, adaptation.module)
             logits = answer(adaptation.module, batch)
@@ -418,6 +433,8 @@ def tune(
         loss_value.backward()
         optimizer.step()
         step += 1
+        if step % every == 0:
+            put_by(state, adaptation, optimizer, step, time.process_time() - began)
     scores: dict[str, list[float]] = {name: [] for name in names}
     features = encode_names(names, text_dim=TEXT_DIM)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -446,6 +463,7 @@ def tune(
         dice=means,
         mean=round(float(np.mean(list(means.values()))), 3),
     )
+    state.unlink(missing_ok=True)
 
 
 def read(run: Path, group: str = "*") -> list[Shown]:

@@ -59,6 +59,31 @@ def test_steps_make_it_better(run):
     assert scores[1] > scores[0] + 0.2
 
 
+def test_what_was_stopped_goes_on_and_is_done_with_at_the_end(run, monkeypatch):
+    arguments = ("curvas", "published", "decoder", "focal20", 4, 0.05, 0, 1e-3, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "put_by", stopped_after(3, trial.put_by))
+        with pytest.raises(KeyboardInterrupt):
+            trial.tune(run, *arguments)
+    (state,) = run.glob("tune_*.pt")
+    kept = torch.load(state, weights_only=True)
+    assert kept["step"] == 3 and kept["spent"] > 0
+    seen = []
+    monkeypatch.setattr(trial, "put_by", lambda path, adaptation, optimizer, step, spent: seen.append((step, spent)))
+    trial.tune(run, *arguments)
+    assert not seen or (seen[0][0] == 4 and seen[0][1] > kept["spent"])
+    assert last(run)["steps"] >= 4 and not state.exists()
+
+
+def stopped_after(count, put_by):
+    def stop(path, adaptation, optimizer, step, spent):
+        put_by(path, adaptation, optimizer, step, spent)
+        if step == count:
+            raise KeyboardInterrupt
+
+    return stop
+
+
 def test_a_box_is_the_mask_s_first_and_last_pixel():
     mask = np.zeros((20, 30), bool)
     mask[4:9, 10:21] = True
