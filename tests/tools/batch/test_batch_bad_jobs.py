@@ -67,10 +67,10 @@ def files(ball, tmp_path):
     (tmp_path / "text.nii.gz").write_text("no volume")
 
 
-def test_bad_rows_among_good_ones(files, batch, tmp_path):
+def test_bad_rows_among_good_ones(files, fast_batch, tmp_path):
     asked = {**REFUSED, **FAILED}
     given = [{"name": what, **row} if isinstance(row, dict) else row for what, (row, _) in asked.items()]
-    code, rows = batch(written(tmp_path, GOOD, *given), tmp_path / "out", "--worst", 0)
+    code, rows = fast_batch(written(tmp_path, GOOD, *given), tmp_path / "out", "--worst", 0)
     assert code == 3 and rows["good"]["status"] == "done" and len(rows) == 1 + len(asked)
     table = {row["name"]: row for row in csv.DictReader(open(tmp_path / "out" / "results.csv", encoding="utf-8"))}
     for line, (what, (row, reason)) in enumerate(asked.items(), start=2):
@@ -82,7 +82,7 @@ def test_bad_rows_among_good_ones(files, batch, tmp_path):
         assert found["status"] == "failed" or found["reason"].startswith(f"line {line}: ")
         assert table[found["name"]]["reason"] == found["reason"] and table[found["name"]]["mask"] == ""
     # Mended, a row is done with the next run; what was done is left, and what nobody asks for any more is kept.
-    code, again = batch(written(tmp_path, GOOD, {**GOOD, "name": "no prompt"}), tmp_path / "out", "--worst", 0)
+    code, again = fast_batch(written(tmp_path, GOOD, {**GOOD, "name": "no prompt"}), tmp_path / "out", "--worst", 0)
     assert code == 0 and again["no prompt"]["status"] == "done" and again["good"] == rows["good"]
     assert again["no boxes"] == rows["no boxes"]
 
@@ -101,18 +101,18 @@ TABLES = {
 
 
 @pytest.mark.parametrize("what", TABLES)
-def test_tables_that_are_none(batch, tmp_path, what, capsys):
+def test_tables_that_are_none(fast_batch, tmp_path, what, capsys):
     name, content, reason = TABLES[what]
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    assert batch(tmp_path / name, tmp_path / "out")[0] == 1
+    assert fast_batch(tmp_path / name, tmp_path / "out")[0] == 1
     told = capsys.readouterr().err
     assert told.startswith("Error: ") and reason in told and not (tmp_path / "out" / "results.csv").exists()
 
 
-def test_a_line_of_another_length_is_named(ball, batch, tmp_path):
+def test_a_line_of_another_length_is_named(ball, fast_batch, tmp_path):
     (tmp_path / "jobs.csv").write_text('name,image,foreground\na,ball.nii.gz\nb,ball.nii.gz,"[[1,2,3]]",more\n')
-    code, rows = batch(tmp_path / "jobs.csv", tmp_path / "out", "--worst", 0)
+    code, rows = fast_batch(tmp_path / "jobs.csv", tmp_path / "out", "--worst", 0)
     assert code == 3
     assert rows["a"]["reason"] == "line 2: 2 cells; expected 3, as in the header"
     assert rows["b"]["reason"] == "line 3: 4 cells; expected 3, as in the header"
@@ -131,15 +131,15 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("what", OPTIONS)
-def test_options_that_are_none(ball, batch, tmp_path, what, capsys):
+def test_options_that_are_none(ball, fast_batch, tmp_path, what, capsys):
     given, reason = OPTIONS[what]
-    assert batch(written(tmp_path, GOOD), tmp_path / "out", *given)[0] == 1
+    assert fast_batch(written(tmp_path, GOOD), tmp_path / "out", *given)[0] == 1
     assert reason in capsys.readouterr().err
 
 
-def test_a_folder_that_another_run_is_at_work_in(ball, batch, tmp_path, capsys):
+def test_a_folder_that_another_run_is_at_work_in(ball, fast_batch, tmp_path, capsys):
     from tools.batch.run import locked
 
     with locked(tmp_path / "out"):
-        assert batch(written(tmp_path, GOOD), tmp_path / "out")[0] == 1
+        assert fast_batch(written(tmp_path, GOOD), tmp_path / "out")[0] == 1
     assert "another run is at work there" in capsys.readouterr().err

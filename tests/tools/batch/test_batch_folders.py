@@ -98,14 +98,14 @@ def test_series_are_found_by_their_tags(tree):
         rows_of(tree.parent / "archive" / "no", volumes=True)
 
 
-def test_a_tree_is_segmented_and_what_is_wrong_with_it_named(tree, batch, tmp_path):
+def test_a_tree_is_segmented_and_what_is_wrong_with_it_named(tree, fast_batch, tmp_path):
     masks = tmp_path / "masks"
     masks.mkdir()
     for series in (11, 12, 13):
         write_nifti(masks / f"{ROOT}.{series}.nii.gz", TRUTH.astype(np.uint8), GRID)
     write_nifti(masks / f"{ROOT}.14.nii.gz", TRUTH.astype(np.uint8), GRID)
     further = ("--dicom", '["seg", "rtstruct"]', "--mesh", "stl")
-    code, rows = batch(
+    code, rows = fast_batch(
         tree, tmp_path / "out", "--dicom_tree", "--mask", masks / "{stem}.nii.gz", "--worst", 1, *further
     )
     named = {name.rpartition(".")[2]: row for name, row in rows.items()}
@@ -120,7 +120,7 @@ def test_a_tree_is_segmented_and_what_is_wrong_with_it_named(tree, batch, tmp_pa
         assert sum(name.endswith(".dcm") for name in named[n]["files"]) == 2 and len(told) > 6, told
     described = tmp_path / "out" / "masks" / f"{ROOT}.1" / f"{ROOT}.12" / "two_seg.json"
     assert json.loads(described.read_text())["objects"][0]["prompts"]["points"]
-    code, _ = batch(tree, tree / "out", "--dicom_tree")
+    code, _ = fast_batch(tree, tree / "out", "--dicom_tree")
     assert code == 1
 
 

@@ -26,11 +26,11 @@ def jobs(ball, tmp_path):
     return tmp_path / "jobs.jsonl"
 
 
-def test_what_is_done_again(jobs, batch, tmp_path, capsys):
+def test_what_is_done_again(jobs, fast_batch, tmp_path, capsys):
     output = tmp_path / "out"
 
     def done_in(run, *options):
-        code, rows = batch(jobs, output, "--worst", 0, *options)
+        code, rows = fast_batch(jobs, output, "--worst", 0, *options)
         assert code == 0
         return "".join(sorted(name for name, row in rows.items() if row["run"] == run))
 
@@ -57,44 +57,44 @@ def test_what_is_done_again(jobs, batch, tmp_path, capsys):
     assert done_in(7, "--output_ext", ".nii", "--device", "cpu") == ""
 
 
-def test_a_torn_line_is_no_row(jobs, batch, tmp_path):
+def test_a_torn_line_is_no_row(jobs, fast_batch, tmp_path):
     output = tmp_path / "out"
-    batch(jobs, output, "--worst", 0)
+    fast_batch(jobs, output, "--worst", 0)
     (journal,) = output.glob("journal/run1-*.jsonl")
     whole = journal.read_bytes()
     # As after a kill in the middle of the last row.
     journal.write_bytes(whole[:-40])
-    code, rows = batch(jobs, output, "--worst", 0)
+    code, rows = fast_batch(jobs, output, "--worst", 0)
     assert code == 0 and {row["status"] for row in rows.values()} == {"done"} and len(rows) == 3
     assert sorted(row["run"] for row in rows.values()) == [1, 1, 2]
 
 
-def test_one_image_that_fails_is_tried_again(jobs, batch, tmp_path):
+def test_one_image_that_fails_is_tried_again(jobs, fast_batch, tmp_path):
     output = tmp_path / "out"
     (tmp_path / "b.nii.gz").write_bytes(b"damaged")
-    code, rows = batch(jobs, output)
+    code, rows = fast_batch(jobs, output)
     assert code == 3 and rows["b"]["status"] == "failed" and "b.nii.gz" in rows["b"]["reason"]
     page = (output / "report.html").read_text()
     assert "Not done: 1" in page and page.count("jpeg;base64") == 2
     write_nifti(tmp_path / "b.nii.gz", PAIR.image(GRID), GRID)
-    code, rows = batch(jobs, output)
+    code, rows = fast_batch(jobs, output)
     assert code == 0 and [rows[n]["run"] for n in "abc"] == [1, 2, 1]
     page = (output / "report.html").read_text()
     assert "Not done" not in page and page.count("jpeg;base64") == 3 and 'src="http' not in page
 
 
-def test_results_of_other_jobs_in_the_same_folder_are_kept(jobs, ball, batch, tmp_path):
-    batch(jobs, tmp_path / "out", "--worst", 0)
+def test_results_of_other_jobs_in_the_same_folder_are_kept(jobs, ball, fast_batch, tmp_path):
+    fast_batch(jobs, tmp_path / "out", "--worst", 0)
     (tmp_path / "more.jsonl").write_text(json.dumps({"image": "ball.nii.gz", "foreground": [CLICK]}))
     (tmp_path / "same").mkdir()
     shutil.copyfile(ball, tmp_path / "same" / "a.nii.gz")
-    code, rows = batch(tmp_path / "more.jsonl", tmp_path / "out", "--worst", 0)
+    code, rows = fast_batch(tmp_path / "more.jsonl", tmp_path / "out", "--worst", 0)
     assert code == 0 and sorted(rows) == ["a", "b", "ball", "c"]
     table = (tmp_path / "out" / "results.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in table] == ["name", "a", "b", "c", "ball"]
     # Another image of the same name does not take the place of a result.
     before = (tmp_path / "out" / "masks" / "a" / "a_seg.nii.gz").read_bytes()
     (tmp_path / "same" / "jobs.jsonl").write_text(json.dumps({"image": "a.nii.gz", "foreground": [CLICK]}))
-    code, rows = batch(tmp_path / "same" / "jobs.jsonl", tmp_path / "out", "--worst", 0)
+    code, rows = fast_batch(tmp_path / "same" / "jobs.jsonl", tmp_path / "out", "--worst", 0)
     assert code == 3 and "describes the result of" in rows["a"]["reason"]
     assert (tmp_path / "out" / "masks" / "a" / "a_seg.nii.gz").read_bytes() == before
