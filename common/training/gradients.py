@@ -18,7 +18,7 @@ class Freeze:
 
     Args:
         network: whose parts are frozen.
-        parts: their names, such as ``image_encoder``.
+        parts: their names, such as ``image_encoder`` or ``mask_decoder.transformer``.
         epochs: how long; None for always.
 
     Raises:
@@ -26,11 +26,14 @@ class Freeze:
     """
 
     def __init__(self, network: nn.Module, parts: Sequence[str] = (), epochs: int | None = None) -> None:
-        names = [name for name, _ in network.named_children()]
-        unknown = [p for p in parts if p not in names]
+        known = dict(network.named_modules())
+        unknown = [p for p in parts if p not in known]
         if unknown:
-            raise ValueError(f"parts {unknown}: the network has {', '.join(names)}; expected some of these")
-        self.frozen = [p for part in parts for p in getattr(network, part).parameters()]
+            names = [name for name, _ in network.named_children()]
+            raise ValueError(
+                f"parts {unknown}: the network has {', '.join(names)}; expected some of these, or of their parts"
+            )
+        self.frozen = [p for part in parts for p in known[part].parameters()]
         self.epochs = epochs
         # At once, for whatever looks at the network before the training starts.
         self._learn(epochs == 0)

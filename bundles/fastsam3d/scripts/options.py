@@ -149,7 +149,7 @@ class Training(_Data, Run):
     max_minutes: Positive | None = Field(description="after which the training ends, whatever the epoch")
     learning_rate: Rate = Field(description="of all but the encoder")
     encoder_rate: Rate | None = Field(description="learning rate of the image encoder")
-    frozen: Names | None = Field(description="parts of the network that do not learn")
+    frozen: Names | None = Field(description="parts of the network, or of its parts, that do not learn")
     frozen_epochs: FromZero | None = Field(description="for how many epochs; null for all")
     average: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
         description="how much of the averaged weights each step keeps; null for no average"

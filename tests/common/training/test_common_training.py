@@ -286,6 +286,9 @@ def test_frozen_parts_do_not_learn_for_some_epochs():
     assert learning == [[False, False, True, True]] * 2 + [[True] * 4]
     with pytest.raises(ValueError, match=r"parts \['2'\]: the network has 0, 1"):
         Freeze(network, ["2"])
+    nested = nn.ModuleDict({"decoder": network})
+    Freeze(nested, ["decoder.1"])
+    assert [p.requires_grad for p in nested.parameters()] == [True, True, False, False]
 
 
 def test_a_seeded_dataset_draws_the_same_for_any_workers():

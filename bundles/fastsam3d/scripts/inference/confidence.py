@@ -15,11 +15,9 @@ import torch
 from torch import Tensor
 
 from ..common.geometry import overlap
+from ..networks.candidates import DOUBTED, expected_overlap
 from ..networks.drawing import LARGEST_LOGIT
 from .search import View
-
-# Cells whose logit is lower are taken to be outside for sure: there are so many that a little of each would be a lot.
-DOUBTED = -4.0
 
 
 def probabilities(logits: Tensor, temperature: float) -> Tensor:
@@ -34,9 +32,8 @@ def probabilities(logits: Tensor, temperature: float) -> Tensor:
 def predicted_iou(views: Sequence[View], temperature: float) -> float | None:
     """The IoU that an object's mask is expected to have; None of a last mask that no click changed.
 
-    The decoder's own estimate times what the probabilities say. Of a mask M, with independent voxels that are the
-    object's with probability p, the expected intersection is the sum of p over M, and the expected union the voxels of
-    M and the sum of p over all others: the IoU is about the ratio of the two.
+    The decoder's own estimate times what the probabilities say: the ratio of the expected intersection to the expected
+    union, see :func:`..networks.candidates.expected_overlap`.
 
     Args:
         views: that make up the mask, the finest first.
@@ -51,9 +48,8 @@ def predicted_iou(views: Sequence[View], temperature: float) -> float | None:
             # A coarser cube counts around the finer ones alone.
             start, stop = overlap(view.grid, finer.grid)
             doubted[tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))] = False
-        logits = view.logits[0][doubted]
-        likely, mask = torch.sigmoid(logits / temperature), logits > 0
+        shared, together = expected_overlap(view.logits[0][doubted], temperature)
         volume = float(np.prod(view.grid.spacing))
-        intersection += volume * float(likely[mask].sum())
-        union += volume * (float(mask.sum()) + float(likely[~mask].sum()))
+        intersection += volume * float(shared)
+        union += volume * float(together)
     return min(1.0, max(0.0, views[0].score)) * intersection / union if union else 0.0

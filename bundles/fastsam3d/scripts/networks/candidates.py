@@ -14,6 +14,12 @@ from .layers import Head
 
 # Names in a state dict, in front of these tensors.
 PREFIX = "mask_decoder.candidates."
+# A single mask of which less is expected to be right is a flood more often than not: docs/notebook/weights.md.
+UNSURE = 0.6
+# Divides logits to make probabilities of them, as calibrated for the shipped weights.
+TEMPERATURE = 2.8
+# Cells whose logit is lower are taken to be outside for sure: there are so many that a little of each would be a lot.
+DOUBTED = -4.0
 
 
 class Candidates(nn.Module):
@@ -38,6 +44,33 @@ class Candidates(nn.Module):
         self.iou_prediction_head = Head(embed_dim, iou_head_hidden_dim, count, iou_head_depth)
         # Counted by the training: weights of 0 have not learned to offer candidates, and offer none.
         self.register_buffer("learned", torch.zeros(()))
+
+
+def unsure(logits: Tensor) -> Tensor:
+    """Which single masks are better answered by a candidate.
+
+    Args:
+        logits: (N, 1, D, H, W).
+
+    Returns:
+        (N,) bool.
+    """
+    each = (expected_overlap(mask[mask > DOUBTED], TEMPERATURE) for mask in logits.float())
+    return torch.stack([intersection < UNSURE * union for intersection, union in each])
+
+
+def expected_overlap(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """How many cells a mask and its object are expected to share, and to have together.
+
+    Of a mask M, with independent cells that are the object's with probability p, the expected intersection is the sum
+    of p over M, and the expected union the cells of M and the sum of p over all others.
+
+    Args:
+        logits: (cells,) of all cells that may be the object's.
+        temperature: of the probabilities.
+    """
+    likely, mask = torch.sigmoid(logits / temperature), logits > 0
+    return likely[mask].sum(), mask.sum() + likely[~mask].sum()
 
 
 def with_candidates(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .candidates import with_candidates
+from .candidates import unsure, with_candidates
 from .drawing import LARGEST_LOGIT, draw_boxes, draw_points
 from .embedding import Embedding
 from .mask_decoder import MaskDecoder3D
@@ -76,7 +76,8 @@ class FastSAM3D(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Masks of N objects in one image, in one call.
 
-        To a click alone, with no mask before it, weights that have learned to offer candidates answer with one of them.
+        A click alone, with no mask before it, may mean a part or the whole. Where the single mask is unsure, weights
+        that have learned to offer candidates answer with one of them.
 
         Args:
             embedding: of one image (or of N images, one an object).
@@ -87,8 +88,8 @@ class FastSAM3D(nn.Module):
             multimask: return the decoder's alternatives instead of its single mask.
             rounds: how often the decoder is asked. From the second time on it sees its own last answer, so that a
                 click spreads further over a large object.
-            choose: of the candidates' logits (N, K, 4d, 4h, 4w) and predicted IoU (N, K), the place of each object's;
-                None for the highest predicted IoU.
+            choose: of the candidates' logits (N, K, 4d, 4h, 4w) and predicted IoU (N, K), the place of each object's,
+                which then has no single mask; None for the highest predicted IoU.
 
         Returns:
             logits (N, M, 4d, 4h, 4w) and predicted IoU (N, M).
@@ -102,23 +103,30 @@ class FastSAM3D(nn.Module):
         offered = masks is None and boxes is None and points.shape[1] == 1 and not multimask and self.offers_candidates
         if masks is None and self.draw_prompts:
             masks = nothing
-        logits = None
-        for number in range(rounds):
-            if logits is not None:
-                masks = logits.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-            if self.draw_prompts:
-                masks = self._draw(masks, points, labels, boxes, size)
-            sparse, dense = self.prompt_encoder(size, grid, points, labels, boxes, masks, self.zeros_for_no_mask)
-            code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
-            candidates = offered and number == 0
+
+        def answer(candidates: bool = False) -> tuple[Tensor, Tensor]:
             logits, iou = self.mask_decoder(
                 embedding.features, code, sparse, dense, multimask, embedding.skips, candidates
             )
             if candidates:
                 chosen = iou.argmax(1) if choose is None else choose(logits, iou)
                 logits, iou = (x[torch.arange(len(x), device=x.device), chosen][:, None] for x in (logits, iou))
-            if near is not None:
-                logits = self.refiner(logits, masks, near, embedding.detail)
+            return logits if near is None else self.refiner(logits, masks, near, embedding.detail), iou
+
+        logits = None
+        for _ in range(rounds):
+            if logits is not None:
+                masks = logits.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+            if self.draw_prompts:
+                masks = self._draw(masks, points, labels, boxes, size)
+            sparse, dense = self.prompt_encoder(size, grid, points, labels, boxes, masks, self.zeros_for_no_mask)
+            code, sparse, dense = (x.to(embedding.features.dtype) for x in (code, sparse, dense))
+            logits, iou = answer(candidates=offered and choose is not None)
+            if offered and choose is None and bool((doubted := unsure(logits)).any()):
+                others = answer(candidates=True)
+                logits = torch.where(doubted.view(-1, 1, 1, 1, 1), others[0], logits)
+                iou = torch.where(doubted[:, None], others[1], iou)
+            offered = False
         return logits, iou
 
     @property

@@ -19,7 +19,9 @@ from .clicking import Clicking, Interaction, solid
 
 # Shares of a cube that objects of the first and of the last candidate have, as powers of ten, and how much better the
 # loss of a candidate has to be that is for objects ten times as large or small.
-SIZES, PULL = (-3.0, -1.0), 0.5
+SIZES, PULL = (-3.0, -1.0), 0.3
+# Beside the squared error of the candidates' predicted IoU: how much it counts which is the highest, and how sharply.
+CHOICE, SHARPNESS = 0.15, 10.0
 
 
 class InteractiveNetwork(nn.Module):
@@ -209,4 +211,5 @@ class InteractiveLoss(nn.Module):
         reached = torch.stack([overlaps(x.detach()[:, None], target)[1] for x in candidates.unbind(1)], dim=1)
         reached[each, best] = overlaps(answers["logits"][0].detach(), target)[1]
         shown = self.segmentation(candidates[each, best][:, None], target)
-        return shown + self.choice_weight * F.mse_loss(scores, reached)
+        chosen = F.cross_entropy(SHARPNESS * scores, reached.argmax(1))
+        return shown + self.choice_weight * (F.mse_loss(scores, reached) + CHOICE * chosen)

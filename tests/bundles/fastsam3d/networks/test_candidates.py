@@ -3,11 +3,13 @@
 
 """Candidates for a first click: who is offered them, who chooses, and weights from before there were any."""
 
+import numpy as np
 import pytest
 import torch
 
 from bundles.fastsam3d.scripts.common.weights import load_weights
 from bundles.fastsam3d.scripts.inference.speed.fast_path import prepare_for_inference
+from bundles.fastsam3d.scripts.networks import candidates
 from bundles.fastsam3d.scripts.networks.fastsam3d import FastSAM3D
 from bundles.fastsam3d.scripts.networks.mask_decoder import MaskDecoder3D
 from bundles.fastsam3d.scripts.networks.prompt_encoder import PromptEncoder3D
@@ -36,6 +38,11 @@ def learned():
 @pytest.fixture
 def image():
     return torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def never_sure(monkeypatch):
+    monkeypatch.setattr(candidates, "UNSURE", 1.1)
 
 
 @torch.no_grad()
@@ -81,7 +88,7 @@ def test_weights_of_another_network_are_refused_as_ever(tmp_path):
         load_weights(build(), tmp_path / "broken.pt")
 
 
-def test_a_click_alone_is_answered_by_the_candidate_of_the_highest_score(image):
+def test_a_click_alone_is_answered_by_the_candidate_of_the_highest_score(image, never_sure):
     network, seen = learned(), {}
 
     def choose(masks, scores):
@@ -101,24 +108,51 @@ def test_a_click_alone_is_answered_by_the_candidate_of_the_highest_score(image):
     assert torch.equal(by_itself, answers(network, image, choose=lambda *_: best)[0])
 
 
-def test_every_other_prompt_is_answered_by_the_single_mask(image):
+def test_each_mask_that_is_sure_stays(image, monkeypatch):
+    network, single = learned(), build()
+    alone = answers(single, image)
+    monkeypatch.setattr(candidates, "UNSURE", 0.0)
+    assert torch.equal(answers(network, image)[0], alone[0])
+    monkeypatch.setattr(candidates, "UNSURE", 1.1)
+    others = answers(network, image)
+    monkeypatch.setattr("bundles.fastsam3d.scripts.networks.fastsam3d.unsure", lambda _: torch.tensor([True, False]))
+    for ours, theirs, single_ones in zip(answers(network, image), others, alone, strict=True):
+        assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], single_ones[1])
+
+
+def test_how_much_of_a_mask_is_expected_to_be_right():
+    temperature = candidates.TEMPERATURE
+    logit = lambda p: temperature * float(np.log(p / (1 - p)))  # noqa: E731
+    # Two cells in the mask, one beside it, and many that are outside for sure.
+    masks = torch.full((2, 1, 4, 4, 4), -9.0)
+    masks[0, 0, 0, 0, :3] = torch.tensor([logit(0.9), logit(0.8), logit(0.3)])
+    masks[1, 0, 0, 0, :3] = torch.tensor([logit(0.6), logit(0.6), logit(0.3)])
+    # 1.7 / 2.3 and 1.2 / 2.3.
+    shared, together = candidates.expected_overlap(masks[0, 0, 0, 0, :3], temperature)
+    assert float(shared) == pytest.approx(1.7) and float(together) == pytest.approx(2.3)
+    assert candidates.unsure(masks).tolist() == [False, True]
+    assert candidates.unsure(torch.full((1, 1, 4, 4, 4), -9.0)).tolist() == [False]
+
+
+def test_every_other_prompt_is_answered_by_the_single_mask(image, monkeypatch):
     network, single = learned(), build()
     mask = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(2))
     two = torch.cat([PLACES, PLACES + 2], dim=1), torch.tensor([[1, 0], [1, 1]])
     boxes = torch.tensor([[[4.0, 4, 4], [20, 20, 20]]]).expand(2, -1, -1)
     for prompts in ((PLACES, LABELS, None, mask), two, (PLACES, LABELS, boxes), (PLACES, LABELS, boxes, mask)):
         assert torch.equal(answers(network, image, *prompts)[0], answers(single, image, *prompts)[0])
+    monkeypatch.setattr(candidates, "UNSURE", 1.1)
     assert not torch.equal(answers(network, image)[0], answers(single, image)[0])
 
 
-def test_further_rounds_go_on_from_the_chosen_mask(image):
+def test_further_rounds_go_on_from_the_chosen_mask(image, never_sure):
     network = learned()
     first, _ = answers(network, image)
     second, _ = answers(network, image, PLACES, LABELS, None, first.clamp(-10, 10))
     torch.testing.assert_close(answers(network, image, rounds=2)[0], second)
 
 
-def test_the_fast_copy_chooses_alike(image):
+def test_the_fast_copy_chooses_alike(image, never_sure):
     network = learned()
     fast = prepare_for_inference(network, "float32")
     for ours, theirs in zip(answers(fast, image), answers(network, image), strict=True):

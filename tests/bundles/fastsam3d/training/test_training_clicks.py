@@ -321,7 +321,8 @@ def test_the_loss_counts_the_best_candidate_and_the_scores_of_all():
         "best": torch.tensor([1]),
     }
     assert float(InteractiveLoss()({**answers, **offered})) < 1e-3
-    # Half of the squared error of both, times the weight.
+    # Half of the squared error of both, and log 2 where both are as likely to be chosen.
     missed = {**offered, "scores": torch.tensor([[1.0, 1]])}
-    assert float(InteractiveLoss(choice_weight=0.4)({**answers, **missed})) == pytest.approx(0.2, abs=1e-3)
+    expected = 0.4 * (0.5 + 0.15 * np.log(2))
+    assert float(InteractiveLoss(choice_weight=0.4)({**answers, **missed})) == pytest.approx(expected, abs=1e-3)
     assert float(InteractiveLoss()({**answers, **offered, "best": torch.tensor([0])})) > 1
