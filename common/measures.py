@@ -23,9 +23,9 @@ def measures(mask: np.ndarray, grid: Grid, image: np.ndarray, unit: str | None =
 
     - ``surface_cm2``: of the smoothed surface, see :func:`.surface.surface_of`.
     - ``longest_diameter_mm``: between any two points of the surface, before it is smoothed.
-    - ``axial_diameters_mm``: the longest diameter in one slice, and the longest line at a right angle to it in the same
-      slice, both of the hull of all its parts there (RECIST measures a lesion so); ``axial_slice``, the slice's index.
-      The slices are those of the stored grid that are nearest to axial.
+    - ``axial_diameter_mm``: the longest diameter in one slice, and ``axial_across_mm``, the longest line at a right
+      angle to it in the same slice, both of the hull of all its parts there (RECIST measures a lesion so);
+      ``axial_slice``, the slice's index. The slices are those of the stored grid that are nearest to axial.
     - ``intensity``: see :func:`intensities`.
 
     Args:
@@ -43,7 +43,8 @@ def measures(mask: np.ndarray, grid: Grid, image: np.ndarray, unit: str | None =
     return {
         "surface_cm2": rounded(placed(smoothed(border, faces), faces, cut).area_mm2 / 100),
         "longest_diameter_mm": rounded(_longest(cut.to_mm(border))),
-        "axial_diameters_mm": [rounded(longest), rounded(across)],
+        "axial_diameter_mm": rounded(longest),
+        "axial_across_mm": rounded(across),
         "axial_slice": index + box[axis].start,
         "intensity": intensities(image[box][part], unit),
     }
@@ -52,8 +53,8 @@ def measures(mask: np.ndarray, grid: Grid, image: np.ndarray, unit: str | None =
 def picture_measures(
     mask: np.ndarray, spacing: tuple[float, float] | None, image: np.ndarray | None, unit: str | None = None
 ) -> dict[str, Any]:
-    """The same of an object of a 2D image, ``{}`` without a pixel: ``diameters_mm``, or ``diameters_px``, the longest
-    diameter and the longest line across it; and ``intensity`` of grey images.
+    """The same of an object of a 2D image, ``{}`` without a pixel: ``diameter_mm`` and ``across_mm``, the longest
+    diameter and the longest line across it, or the same in ``_px``; and ``intensity`` of grey images.
 
     Args:
         mask: (H, W) bool.
@@ -63,8 +64,8 @@ def picture_measures(
     """
     if not mask.any():
         return {}
-    found = [rounded(v) for v in _diameters(mask, np.diag(spacing or (1.0, 1.0)))]
-    described: dict[str, Any] = {"diameters_mm" if spacing else "diameters_px": found}
+    found = zip(("diameter", "across"), _diameters(mask, np.diag(spacing or (1.0, 1.0))), strict=True)
+    described: dict[str, Any] = {f"{name}_{'mm' if spacing else 'px'}": rounded(v) for name, v in found}
     return described if image is None else {**described, "intensity": intensities(image[mask], unit)}
 
 

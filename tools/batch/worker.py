@@ -136,11 +136,11 @@ def reason(error: BaseException) -> str:
 
 
 def _numbers(described: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every number of an object's description, those of its parts under names with a dot."""
+    """Every number of an object's description, and their units, those of its parts under names with a dot."""
     numbers: dict[str, Any] = {}
     for key, value in described.items():
         if isinstance(value, Mapping) and key != "prompts":
             numbers |= _numbers(value, f"{prefix}{key}.")
-        elif value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        elif value is None or key == "unit" or (isinstance(value, (int, float)) and not isinstance(value, bool)):
             numbers[f"{prefix}{key}"] = value
     return numbers

@@ -74,7 +74,14 @@ def test_a_session_writes_the_same(series, threshold_network, run_bundle, tmp_pa
     assert_same_place(nib.load(written), written.with_name("ct_seg.dcm"))
     told = json.loads(written.with_name("ct_seg.json").read_text())
     _, run = run_bundle(image=str(series), objects={"liver": {"foreground": [CLICK]}}, dicom="seg", mesh="ply")
-    measured = ("surface_cm2", "longest_diameter_mm", "axial_diameters_mm", "axial_slice", "intensity")
+    measured = (
+        "surface_cm2",
+        "longest_diameter_mm",
+        "axial_diameter_mm",
+        "axial_across_mm",
+        "axial_slice",
+        "intensity",
+    )
     assert {k: told["objects"][0][k] for k in measured} == {k: run["objects"][0][k] for k in measured}
     assert told["meshes"] == run["meshes"] == {"liver": "ct_seg_liver.ply"}
     # Its own results may be replaced; other files of these names are not.

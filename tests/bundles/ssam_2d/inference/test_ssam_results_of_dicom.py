@@ -52,7 +52,7 @@ def test_each_slice_of_a_series_has_its_own(run_ssam, series):
         np.testing.assert_array_equal(polygon2mask(SHAPE[:2], voxels[:, :2]).T, found)
         described = told["objects"][0]
         assert described["intensity"]["unit"] == "HU" and described["intensity"]["highest"] == 500
-        assert described["diameters_mm"][0] == pytest.approx(np.hypot(30 * 0.5, 20 * 0.8), rel=0.1)
+        assert described["diameter_mm"] == pytest.approx(np.hypot(30 * 0.5, 20 * 0.8), rel=0.1)
 
 
 def test_pictures_and_other_volumes_are_refused_before_the_work(refused, tmp_path, series):
