@@ -3,7 +3,6 @@
 
 """Real processes, killed by signal 9 at any moment: nothing that was kept is lost, nothing is done twice."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,28 +10,18 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from two_balls import GRID, PAIR, TRUTH
-from volumes import write_nifti
+from many_balls import journal, make_jobs, masks
 
 # Each run loads torch and the weights in processes of its own.
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 COUNT = 8
-CLICK = [int(v) for v in np.argwhere(TRUTH[0]).mean(0).round()]
 
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("jobs")
-    lines = []
-    for i in range(COUNT):
-        image = PAIR.image(GRID) + np.random.default_rng(i).normal(0, 8, GRID.shape).astype(np.float32)
-        write_nifti(folder / f"b{i}.nii.gz", image, GRID)
-        lines.append(json.dumps({"image": f"b{i}.nii.gz", "objects": {"ball": [CLICK]}}))
-    (folder / "jobs.jsonl").write_text("\n".join(lines))
-    return folder / "jobs.jsonl"
+    return make_jobs(tmp_path_factory.mktemp("jobs"), COUNT)
 
 
 def started(jobs: Path, output: Path, *options: str) -> subprocess.Popen:
@@ -46,26 +35,10 @@ def ended(process: subprocess.Popen) -> str:
     return told
 
 
-def journal(output: Path) -> list[dict]:
-    rows = []
-    for file in output.glob("journal/*.jsonl"):
-        for line in file.read_text().split("\n"):
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                # Cut off by the kill.
-                continue
-    return rows
-
-
 def wait_for(output: Path, count: int, process: subprocess.Popen) -> None:
     while len(journal(output)) < count:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)
-
-
-def masks(output: Path) -> dict[str, bytes]:
-    return {f.name: f.read_bytes() for f in output.glob("masks/*/*.nii.gz")}
 
 
 @pytest.fixture(scope="module")

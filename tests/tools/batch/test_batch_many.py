@@ -4,7 +4,6 @@
 """28 small volumes and 500 pictures by one command, killed by signal 9 and resumed."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from many_balls import journal
 from PIL import Image
 
 ROOT = Path(__file__).parents[3]
@@ -59,17 +59,6 @@ def table(tmp_path) -> Path:
     return tmp_path / "jobs.csv"
 
 
-def rows_of(output: Path) -> list[dict]:
-    found = []
-    for file in output.glob("journal/*.jsonl"):
-        for line in file.read_text().split("\n"):
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-    return found
-
-
 def test_killed_twice_and_resumed(table, tmp_path):
     output = tmp_path / "out"
     command = [sys.executable, "-m", "tools.batch", str(table), "--output", str(output), "--workers", "2"]
@@ -77,19 +66,19 @@ def test_killed_twice_and_resumed(table, tmp_path):
     for count in KILLED_AFTER:
         # A group of their own, all of which is killed at once.
         run = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE)
-        while len(rows_of(output)) < count and run.poll() is None:
+        while len(journal(output)) < count and run.poll() is None:
             time.sleep(0.1)
         assert run.poll() is None, run.stderr.read()
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-        now = {(row["name"], row["finished"]) for row in rows_of(output)}
+        now = {(row["name"], row["finished"]) for row in journal(output)}
         assert kept <= now and len(now) >= count
         kept = now
     start = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     print(done.stdout, f"{time.monotonic() - start:.0f} s")
     assert done.returncode == 0, done.stderr[-2000:]
-    rows = rows_of(output)
+    rows = journal(output)
     assert kept <= {(row["name"], row["finished"]) for row in rows}
     names = [row["name"] for row in rows]
     assert len(names) == len(set(names)) == VOLUMES + PICTURES

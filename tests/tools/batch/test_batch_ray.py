@@ -3,17 +3,14 @@
 
 """A real Ray cluster of two nodes: a worker and then a whole node killed in the middle of a run."""
 
-import json
 import os
 import signal
 import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from two_balls import GRID, PAIR, TRUTH
-from volumes import write_nifti
+from many_balls import journal, make_jobs, masks
 
 from tools.batch import __main__ as command
 
@@ -21,7 +18,6 @@ ray = pytest.importorskip("ray", reason="needs ray: pip install 'sam-bundles[ray
 # Two nodes and their workers take a minute to begin.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 COUNT = 24
-CLICK = [int(v) for v in np.argwhere(TRUTH[0]).mean(0).round()]
 STORE = 80 << 20
 
 
@@ -44,22 +40,7 @@ def cluster(monkeypatch):
 
 @pytest.fixture
 def jobs(tmp_path) -> Path:
-    lines = []
-    for i in range(COUNT):
-        image = PAIR.image(GRID) + np.random.default_rng(i).normal(0, 8, GRID.shape).astype(np.float32)
-        write_nifti(tmp_path / f"b{i}.nii.gz", image, GRID)
-        lines.append(json.dumps({"image": f"b{i}.nii.gz", "objects": {"ball": [CLICK]}}))
-    (tmp_path / "jobs.jsonl").write_text("\n".join(lines))
-    return tmp_path / "jobs.jsonl"
-
-
-def journal(output: Path) -> list[dict]:
-    lines = [line for f in output.glob("journal/*.jsonl") for line in f.read_text().split("\n")[:-1]]
-    return [json.loads(line) for line in lines]
-
-
-def masks(output: Path) -> dict[str, bytes]:
-    return {f.name: f.read_bytes() for f in output.glob("masks/*/*.nii.gz")}
+    return make_jobs(tmp_path, COUNT)
 
 
 def run(jobs: Path, output: Path, *options: str) -> int:
