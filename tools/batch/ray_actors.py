@@ -39,6 +39,10 @@ class RayActors:
         self, setup: Setup, address: str | None = None, cpus: float = 1, gpus: float = 0, memory: int | None = None
     ) -> None:
         self.setup, self.limit = setup, memory
+        self._numbers = itertools.count(1)
+        self._actors: dict[str, Any] = {}
+        # What is waited for: the reference, of which worker, and whether it is its beginning.
+        self._pending: dict[Any, tuple[str, bool]] = {}
         self._own = not ray.is_initialized()
         if self._own:
             own = {} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
@@ -53,10 +57,6 @@ class RayActors:
             if wanted > most:
                 self.close()
                 raise ValueError(f"{wanted:g} {name} for each worker: the largest computer of the cluster has {most:g}")
-        self._numbers = itertools.count(1)
-        self._actors: dict[str, Any] = {}
-        # What is waited for: the reference, of which worker, and whether it is its beginning.
-        self._pending: dict[Any, tuple[str, bool]] = {}
 
     def default_workers(self) -> int:
         """As many as the cluster has room for."""
