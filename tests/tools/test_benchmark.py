@@ -136,6 +136,16 @@ def test_help_lists_the_benchmarks(capsys):
     assert all(name in printed for name in ROWS)
 
 
+@pytest.mark.slow
+def test_batches_of_each_engine(tmp_path, capsys):
+    path = tmp_path / "batch.json"
+    assert main(["batch", "--quick", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["engine"], row["workers"]) for row in rows] == [("no engine", 1), ("processes", 1), ("processes", 2)]
+    assert all(row["images_a_second"] > 0 and row["image_s"] > 0 for row in rows)
+    assert "images a second" in capsys.readouterr().out
+
+
 def test_session_asks_python_and_the_wire(tmp_path, capsys):
     pytest.importorskip("nnInteractive.inference.remote")
     path = tmp_path / "session.json"

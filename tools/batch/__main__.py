@@ -97,11 +97,12 @@ def batch(options: argparse.Namespace, others: dict[str, str]) -> int:
     Raises:
         ValueError: what keeps the run from beginning.
     """
-    for name in ("workers", "threads", "memory"):
+    for name in ("workers", "threads", "memory", "cpus"):
         if getattr(options, name) is not None and not getattr(options, name) > 0:
             raise ValueError(f"--{name} {getattr(options, name)}: expected a positive number")
-    if options.retries < 0:
-        raise ValueError(f"--retries {options.retries}: expected 0 or more")
+    for name in ("retries", "gpus"):
+        if getattr(options, name) < 0:
+            raise ValueError(f"--{name} {getattr(options, name):g}: expected 0 or more")
     # They take seconds to import: whoever asks for help, or errs, need not wait for them.
     from sam_bundles.common.files import check_writable
 

@@ -65,9 +65,9 @@ def made(folder: Path, count: int, shape: tuple[int, ...]) -> list[Job]:
     jobs = []
     bundle = str(Configurations("fastsam3d", {})().root)
     for i in range(count):
-        image, clicks = scene(shape, i)
+        image, _, (middle, _) = scene(shape, i)
         nib.save(nib.Nifti1Image(image, np.diag([1.5, 1.5, 1.5, 1])), folder / f"image{i}.nii.gz")
-        request = {"foreground": [list(clicks[0][0])]}
+        request = {"foreground": [list(middle)]}
         jobs.append(Job(f"image{i}", str(folder / f"image{i}.nii.gz"), bundle, request))
     return jobs
 
