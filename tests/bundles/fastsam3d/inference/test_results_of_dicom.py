@@ -116,3 +116,29 @@ def test_an_empty_mask_is_no_error(run_bundle, series):
     _, told = run_bundle(image=str(series), objects={"nothing": {"foreground": [[1, 1, 1]]}}, dicom="seg", mesh="obj")
     assert "dicom_seg" not in told and told["meshes"] == {}
     assert any("no DICOM (seg) was written" in note for note in told["notes"])
+
+
+def test_of_several_series_the_one_that_was_read_is_referred_to(run_bundle, series):
+    other = np.rint(BALL.image(GRID)).astype(int)[::-1]
+    write_series(series, other, GRID, edit=of_patient, series=f"{ROOT}.2", name="B{}.dcm")
+    mask, told = run_bundle(image=str(series), foreground=[CLICK], series=f"{ROOT}.2", dicom=["seg", "rtstruct"])
+    folder = Path(mask.get_filename()).parent
+    seg, structures = (pydicom.dcmread(folder / told[name]) for name in ("dicom_seg", "rtstruct"))
+    assert [s.SeriesInstanceUID for s in seg.ReferencedSeriesSequence] == [f"{ROOT}.2"]
+    study = structures.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    assert study.RTReferencedSeriesSequence[0].SeriesInstanceUID == f"{ROOT}.2"
+    assert_same_place(mask, folder / told["dicom_seg"])
+    # In the folder of the images, results are no series of their own.
+    again, told = run_bundle(image=str(series), foreground=[CLICK], series=f"{ROOT}.2", output_dir=str(series / "out"))
+    _, told = run_bundle(
+        image=str(series), foreground=[CLICK], series=f"{ROOT}.2", dicom="seg", output_dir=str(series / "more")
+    )
+    assert told["objects"][0]["voxels"] == np.count_nonzero(again.dataobj)
+
+
+def test_a_tilted_gantry_is_said_in_the_notes(run_bundle, tmp_path):
+    tilted = grid_around(np.array([[-2.0, 0, 0], [0, -2.0, 0.6], [0, 0, 3.0]]), (48, 44, 24))
+    folder = write_series(tmp_path / "ct", np.rint(BALL.image(tilted)).astype(int), tilted, edit=of_patient)
+    click = [round(x) for x in BALL.click(tilted)]
+    _, told = run_bundle(image=str(folder), foreground=[click], dicom="rtstruct")
+    assert any("the gantry was tilted" in note for note in told["notes"])
