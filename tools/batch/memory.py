@@ -18,6 +18,8 @@ from sam_bundles.common.reading.options import BYTES_A_PIXEL, BYTES_A_VOXEL
 ASSUMED = 8 << 30
 # A worker without a job: torch, MONAI and the weights.
 WORKER = 700 << 20
+# What a network's layers hold while they compute, whatever the size of the image.
+LAYERS = 256 << 20
 # Bytes beside reading for each voxel: label maps, logits and what is written.
 RESULT = 14
 
@@ -38,7 +40,7 @@ def needed(path: str) -> int:
         count, each = _size(place)
     except Exception:  # noqa: BLE001 - whoever reads the image says what is wrong with it
         return 0
-    return count * (each + RESULT)
+    return LAYERS + count * (each + RESULT)
 
 
 def _size(place: Path) -> tuple[int, int]:

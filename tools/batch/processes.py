@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from .crew import Died, Finished, Ready
-from .memory import available
+from .memory import WORKER, available
 from .worker import Setup, Worker
 
 HERE = "this computer"
@@ -39,7 +39,7 @@ class Processes:
 
     def __init__(self, setup: Setup, memory: int | None = None, gpus: Sequence[str] = ()) -> None:
         self.setup = setup
-        self.limit = memory or int(available() * SHARE)
+        self.limit, self._free = memory, int(available() * SHARE)
         self.gpus = list(gpus)
         self._numbers = itertools.count(1)
         self._context = multiprocessing.get_context("spawn")
@@ -91,7 +91,7 @@ class Processes:
 
     def memory(self) -> dict[str, int]:
         """See :class:`.crew.Crew`."""
-        return {HERE: self.limit}
+        return {HERE: self.limit or self._free - len(self._workers) * WORKER}
 
     def close(self) -> None:
         """See :class:`.crew.Crew`."""
