@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import torch
+from small_lite_medsam import SMALL, network
 from training_runs import SETTINGS, SSAM, make_folder, weights
 from workflows import refusal, run_configs
 
@@ -15,38 +16,9 @@ from common.svd_affine import Adapter
 from common.svd_affine.adapt import adapt_like
 
 CONFIGS = ["train.json", "lite_medsam.json"]
+SETTINGS = {**SETTINGS, "batch_size": 2, "max_epochs": 2}
 TAIL, WHOLE = "lite_medsam_train.json", "lite_medsam_whole.json"
-# The same form with few channels, for images of 64 pixels; the decoder is SAM's own.
-SMALL = {
-    "network_def#image_encoder#widths": [8, 32, 32, 64],
-    "network_def#image_encoder#depths": [1, 1, 1, 1],
-    "network_def#image_encoder#windows": [3, 5, 3],
-    "network_def#prompt_encoder#image_embedding_size": [16, 16],
-    "network_def#prompt_encoder#input_image_size": [64, 64],
-    "network_def#mask_decoder#transformer#mlp_dim": 64,
-    "image_size": 64,
-    "batch_size": 2,
-    "max_epochs": 2,
-}
 APART = ("label_features", "label_names")
-
-
-def network():
-    """With random numbers everywhere, the same ones each time."""
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser()
-    parser.read_config([str(SSAM / "configs" / name) for name in CONFIGS])
-    parser.update({**SMALL, "network_def#labels": [], "network_def#text_dim": 32})
-    parser.update({"network_def#text_affine#text_dim": 32})
-    torch.manual_seed(3)
-    made = parser.get_parsed_content("network_def").eval()
-    for name, tensor in made.image_encoder.state_dict().items():
-        if "running_var" in name:
-            tensor.copy_(torch.rand(tensor.shape) + 0.5)
-        elif tensor.is_floating_point() and tensor.ndim == 1:
-            tensor.add_(0.1 * torch.randn(tensor.shape))
-    return made
 
 
 @pytest.fixture
