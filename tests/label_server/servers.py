@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,9 @@ def wait(server: Server, seconds: float = 120) -> None:
         try:
             with urllib.request.urlopen(server.address + "/info/", timeout=10):
                 return
+        except urllib.error.HTTPError:
+            # It answers, and wants a token.
+            return
         except OSError:
             time.sleep(0.3)
     raise AssertionError(f"the server did not start:\n{server.log()[-3000:]}")

@@ -357,7 +357,7 @@ def test_a_token_is_wanted_from_everybody(start, tmp_path):
         # As 3D Slicer asks.
         client = server.client()
         assert client.auth_enabled()
-        client.update_auth(client.auth_token("anybody", token)["access_token"])
+        client.update_auth(client.auth_token("anybody", token))
         assert client.auth_valid_token()
         assert "fastsam3d_deepgrow" in client.info()["models"]
         refused(send(server, "POST", "/auth/token", data={"username": "a", "password": "wrong"}), 401)
