@@ -77,5 +77,5 @@ def test_axes_in_another_order(engine):
 
 def test_a_file_says_where_it_lies(engine, tmp_path):
     path = write_nifti(tmp_path / "x.nii.gz", IMAGE, GRID)
-    with pytest.raises(ValueError, match="the file says it"):
+    with pytest.raises(ValueError, match="beside a file, which says them itself"):
         Session(engine).set_image(path, {"spacing": (1, 1, 1)})
