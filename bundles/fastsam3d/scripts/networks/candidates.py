@@ -15,7 +15,7 @@ from .layers import Head
 # Names in a state dict, in front of these tensors.
 PREFIX = "mask_decoder.candidates."
 # A single mask of which less is expected to be right is a flood more often than not: docs/notebook/weights.md.
-UNSURE = 0.6
+UNSURE = 0.4
 # Divides logits to make probabilities of them, as calibrated for the shipped weights.
 TEMPERATURE = 2.8
 # Cells whose logit is lower are taken to be outside for sure: there are so many that a little of each would be a lot.

@@ -126,8 +126,9 @@ def test_how_much_of_a_mask_is_expected_to_be_right():
     # Two cells in the mask, one beside it, and many that are outside for sure.
     masks = torch.full((2, 1, 4, 4, 4), -9.0)
     masks[0, 0, 0, 0, :3] = torch.tensor([logit(0.9), logit(0.8), logit(0.3)])
-    masks[1, 0, 0, 0, :3] = torch.tensor([logit(0.6), logit(0.6), logit(0.3)])
-    # 1.7 / 2.3 and 1.2 / 2.3.
+    masks[1, 0, 0, 1, :3] = logit(0.45)
+    masks[1, 0, 0, 0, :3] = torch.tensor([logit(0.51), logit(0.51), logit(0.48)])
+    # 1.7 / 2.3 and 1.02 / 3.83.
     shared, together = candidates.expected_overlap(masks[0, 0, 0, 0, :3], temperature)
     assert float(shared) == pytest.approx(1.7) and float(together) == pytest.approx(2.3)
     assert candidates.unsure(masks).tolist() == [False, True]
