@@ -43,9 +43,7 @@ def write_segmentation(
     """
     if (why := missing_package()) is not None:
         raise ValueError(f"a DICOM segmentation {why}")
-    source.check(labels)
-    if not segments:
-        raise ValueError("no label has a voxel: expected one for a DICOM segmentation")
+    source.check(labels, segments)
     import highdicom as hd
     from skimage.color import rgb2lab
 

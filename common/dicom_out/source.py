@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 from ..reading.dicom_series import arrange
 from ..reading.dicom_tags import Slice, find_slices, is_dicom
 from ..reading.options import Reading
+from .segments import Segment
 
 # What tells where and of what study an image is: nothing can be made up for it.
 NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -44,10 +46,12 @@ class Source:
     affine: np.ndarray | None
     notes: list[str]
 
-    def check(self, labels: np.ndarray) -> None:
-        """Raises ValueError where a mask (columns, rows, slices) has another shape."""
+    def check(self, labels: np.ndarray, segments: Sequence[Segment]) -> None:
+        """Raises ValueError where a mask (columns, rows, slices) has another shape or no label with a pixel."""
         if labels.shape != self.shape:
             raise ValueError(f"a mask of shape {labels.shape}: expected that of its images, {self.shape}")
+        if not segments:
+            raise ValueError("no label has a voxel: expected one for a DICOM result")
 
     @property
     def is_tilted(self) -> bool:

@@ -41,9 +41,7 @@ def write_structures(path: Path, labels: np.ndarray, segments: Sequence[Segment]
     Raises:
         ValueError: a mask of another shape, no segment, or images that do not say where they lie.
     """
-    source.check(labels)
-    if not segments:
-        raise ValueError("no label has a voxel: expected one for a DICOM structure set")
+    source.check(labels, segments)
     if source.affine is None:
         raise ValueError(
             "the image does not say where it lies (ImagePositionPatient, ImageOrientationPatient, PixelSpacing): "

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from common.access import add_options, check_port, read_access
 from common.reading.options import IRREGULAR
-from common.waiting import wait_briefly
 
 from .app.label_app.rules import Rules
 from .app_folder import FOLDERS, OURS, ROOT, make_app
@@ -143,7 +142,7 @@ def environment(app: Path, allowed: Rules) -> dict[str, str]:
     """The variables of the server's process: no downloads, our files importable, its tools found."""
     needs = [sys.executable, "-c", "import torchvision.utils"]
     stand_in = [] if subprocess.run(needs, capture_output=True).returncode == 0 else [str(OURS / "stand_in")]
-    variables = {
+    return {
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(IMAGES),
         **os.environ,
         **allowed.to_environment(),
@@ -152,8 +151,6 @@ def environment(app: Path, allowed: Rules) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": os.pathsep.join([*stand_in, str(app)]),
     }
-    wait_briefly(variables)
-    return variables
 
 
 def server_command(app: Path, studies: str, models: list[str], options: argparse.Namespace) -> list[str]:

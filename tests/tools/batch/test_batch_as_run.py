@@ -82,6 +82,26 @@ def test_centres_of_another_tool_s_mask(ball, batch, tmp_path):
     assert Path(f"{result}.nii.gz").read_bytes() == (run / "ball_seg.nii.gz").read_bytes()
 
 
+def test_boxes_of_a_file_and_jobs_in_parquet(ball, batch, tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="needs the extra batch")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra batch")
+    inside = {"a": np.argwhere(TRUTH[0]), "b": np.argwhere(TRUTH[1])}
+    boxes = {name: [voxels.min(0).tolist(), voxels.max(0).tolist()] for name, voxels in inside.items()}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    rows = [",".join([name, *map(str, [*low, *high])]) for name, (low, high) in boxes.items()]
+    (tmp_path / "boxes.csv").write_text("\n".join(["name,i,j,k,i2,j2,k2", *rows]))
+    files = ["boxes.json", "boxes.csv"]
+    table = pa.table({"name": ["json", "csv"], "image": ["ball.nii.gz"] * 2, "boxes": files})
+    parquet.write_table(table, tmp_path / "jobs.parquet")
+    code, _ = batch(tmp_path / "jobs.parquet", tmp_path / "out")
+    assert code == 0
+    objects = {name: {"box": box} for name, box in boxes.items()}
+    run = as_run(FASTSAM3D, tmp_path / "run", image=str(ball), preview=False, objects=objects)
+    for name in ("json", "csv"):
+        own = tmp_path / "out" / "masks" / name / "ball_seg.nii.gz"
+        assert own.read_bytes() == (run / "ball_seg.nii.gz").read_bytes()
+
+
 def test_names_in_pictures(batch, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
